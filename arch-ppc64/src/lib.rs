@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! Live-patching facts of ppc64.
+#![no_std]
+#![forbid(unsafe_code)]
