@@ -19,22 +19,22 @@
 
 pub mod arch;
 pub mod branch;
-// pub mod engine;
-// pub mod error;
+pub mod engine;
+pub mod error;
 pub mod ftrace;
-// pub mod patch;
+pub mod patch;
 pub mod patchable;
-// pub mod platform;
-// pub mod redirect;
+pub mod platform;
+pub mod redirect;
 pub mod reloc;
 pub mod return_stack;
 pub mod unwind;
 
 pub use arch::{Addr, Architecture, Endian};
 pub use branch::FarBranch;
-// pub use engine::Engine;
-// pub use error::Error;
+pub use engine::Engine;
+pub use error::Error;
 pub use ftrace::FtraceRedirect;
-// pub use platform::Platform;
+pub use platform::Platform;
 pub use reloc::Relocate;
 pub use unwind::Unwind;

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! Why the engine refuses something.
+
+use core::fmt;
+
+use crate::Addr;
+use crate::ftrace::SiteError;
+use crate::platform::{Errno, NoMemory};
+use crate::redirect::MAX_ORIGINAL_CALLERS;
+
+/// A refusal. The kernel is as it was before the call that returned it.
+///
+/// `N` is the platform's name type. The text's first clause is the kernel's own line for the same refusal where it has
+/// one (`kernel/livepatch/core.c`); what was expected and what to do follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error<N> {
+    /// The patch has no objects, or an object no functions.
+    Empty {
+        /// The object without functions; `None`: the patch has no objects.
+        object: Option<&'static str>,
+    },
+    /// A function has no replacement.
+    NoReplacement {
+        /// The function's symbol.
+        func: N,
+    },
+    /// A function is named twice in one patch.
+    Duplicate {
+        /// The function's symbol.
+        func: N,
+    },
+    /// The object has no function symbol of that name.
+    SymbolNotFound {
+        /// The object; `None` is vmlinux.
+        object: Option<N>,
+        /// The symbol.
+        func: N,
+    },
+    /// There are several and the patch does not say which.
+    SymbolAmbiguous {
+        /// The object; `None` is vmlinux.
+        object: Option<N>,
+        /// The symbol.
+        func: N,
+        /// How many there are.
+        count: u64,
+    },
+    /// There are fewer than the position says.
+    PositionNotFound {
+        /// The object; `None` is vmlinux.
+        object: Option<N>,
+        /// The symbol.
+        func: N,
+        /// The position asked for, from 1.
+        position: u64,
+        /// How many there are.
+        count: u64,
+    },
+    /// ftrace knows no patch site in the function.
+    NotTraceable {
+        /// The function's symbol.
+        func: N,
+        /// Its address.
+        addr: Addr,
+    },
+    /// The site that ftrace names is not what this architecture's patch sites look like.
+    Site {
+        /// The function's symbol.
+        func: N,
+        /// What was found.
+        error: SiteError,
+    },
+    /// ftrace refused the hook.
+    Hook {
+        /// The function's symbol.
+        func: N,
+        /// ftrace's error.
+        errno: Errno,
+    },
+    /// Too many patches on this function call the original.
+    TooManyOriginalCallers {
+        /// The function's symbol.
+        func: N,
+    },
+    /// A pre-patch callback refused.
+    Callback {
+        /// The object; `None` is vmlinux.
+        object: Option<N>,
+        /// What the callback returned.
+        errno: Errno,
+    },
+    /// The patch is not in a state in which this can be done.
+    Busy,
+    /// There is no such patch.
+    NoSuchPatch,
+    /// An allocation failed.
+    NoMemory,
+}
+
+impl<N> From<NoMemory> for Error<N> {
+    fn from(_: NoMemory) -> Error<N> {
+        Error::NoMemory
+    }
+}
+
+impl<N> Error<N> {
+    /// The error number that the caller gets.
+    pub fn errno(&self) -> Errno {
+        match self {
+            Error::Hook { errno, .. } | Error::Callback { errno, .. } => *errno,
+            Error::Busy | Error::TooManyOriginalCallers { .. } => Errno::EBUSY,
+            Error::NoSuchPatch => Errno::ENOENT,
+            Error::NoMemory => Errno::ENOMEM,
+            _ => Errno::EINVAL,
+        }
+    }
+}
+
+/// An object's name, for messages.
+fn object_name<N: AsRef<str>>(object: &Option<N>) -> &str {
+    object.as_ref().map_or("vmlinux", AsRef::as_ref)
+}
+
+impl<N: AsRef<str>> fmt::Display for Error<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Empty { object: None } => f.write_str("the patch has no objects: fill in klp_patch.objs"),
+            Error::Empty { object: Some(object) } => {
+                write!(f, "object '{object}' has no functions: fill in klp_object.funcs")
+            }
+            Error::NoReplacement { func } => {
+                write!(f, "function '{}' has no replacement: fill in klp_func.new_func", func.as_ref())
+            }
+            Error::Duplicate { func } => {
+                write!(f, "function '{}' is named twice in one patch", func.as_ref())
+            }
+            Error::SymbolNotFound { object, func } => {
+                let object = object_name(object);
+                write!(
+                    f,
+                    "symbol '{}' not found in symbol table of {object}: it may be inlined or spelled differently, see \
+                     /proc/kallsyms",
+                    func.as_ref()
+                )
+            }
+            Error::SymbolAmbiguous { object, func, count } => write!(
+                f,
+                "unresolvable ambiguity for symbol '{}' in object '{}': there are {count}, say which in \
+                 klp_func.old_sympos (1 to {count}, in the order of /proc/kallsyms)",
+                func.as_ref(),
+                object_name(object)
+            ),
+            Error::PositionNotFound { object, func, position, count } => write!(
+                f,
+                "symbol position {position} for symbol '{}' in object '{}' not found: there are {count}",
+                func.as_ref(),
+                object_name(object)
+            ),
+            Error::NotTraceable { func, addr } => write!(
+                f,
+                "failed to find location for function '{}' ({addr:#x}): it has no ftrace site (notrace, assembly, or \
+                 __init), patch its callers instead",
+                func.as_ref()
+            ),
+            Error::Site { func, error } => {
+                write!(f, "unexpected code at the ftrace site of function '{}': ", func.as_ref())?;
+                match error {
+                    SiteError::TooFar { offset, limit } => write!(
+                        f,
+                        "the site is {offset} bytes behind the function's start, at most {limit} are expected"
+                    ),
+                    SiteError::UnknownCode { at, found: [a, b, c, d] } => {
+                        write!(f, "neither NOP nor call at {at:#x}, but {a:02x} {b:02x} {c:02x} {d:02x}")
+                    }
+                    SiteError::ShortCode => f.write_str("it cannot be read"),
+                }
+            }
+            Error::Hook { func, errno } if *errno == Errno::EBUSY => write!(
+                f,
+                "failed to register ftrace handler for function '{}' (-{}): another user already redirects it \
+                 (IPMODIFY: the kernel's livepatch, a kprobe with a post handler, BPF), see \
+                 /sys/kernel/debug/tracing/enabled_functions",
+                func.as_ref(),
+                errno.0
+            ),
+            Error::Hook { func, errno } => {
+                write!(f, "failed to register ftrace handler for function '{}' (-{})", func.as_ref(), errno.0)
+            }
+            Error::TooManyOriginalCallers { func } => write!(
+                f,
+                "more than {MAX_ORIGINAL_CALLERS} patches call the original of function '{}': use one cumulative patch",
+                func.as_ref()
+            ),
+            Error::Callback { object, errno } => {
+                write!(f, "pre-patch callback failed for object '{}' (-{})", object_name(object), errno.0)
+            }
+            Error::Busy => f.write_str("the patch is not in a state to do that"),
+            Error::NoSuchPatch => f.write_str("no such patch"),
+            Error::NoMemory => f.write_str("out of memory"),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! The patch model: a patch changes objects, an object's functions are replaced.
+//!
+//! The terms are those of `<linux/livepatch.h>`: `struct klp_patch`, `klp_object`, `klp_func`.
+
+use crate::Addr;
+use crate::ftrace::PatchSite;
+use crate::platform::{List, NoMemory, Platform, Range};
+
+/// Names a patch for as long as the engine knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PatchId(pub u32);
+
+/// Where a patch is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Known, checked, memory allocated; nothing is redirected.
+    Ready,
+    /// Its functions are redirected.
+    Enabled,
+    /// Nothing is redirected any more, but a task may still run its code.
+    Draining,
+}
+
+/// A patch.
+pub struct Patch<P: Platform> {
+    /// The patch module's name.
+    pub name: P::Name,
+    /// Cumulative: takes the place of all patches enabled before.
+    pub replace: bool,
+    /// The patch module's text: what must be free of tasks before the module may go.
+    pub text: Range,
+    /// The objects it changes.
+    pub objects: P::List<Object<P>>,
+    pub(crate) id: PatchId,
+    pub(crate) state: State,
+}
+
+/// A part of the kernel that a patch changes: vmlinux or a module.
+pub struct Object<P: Platform> {
+    /// The module's name; `None` is vmlinux.
+    pub name: Option<P::Name>,
+    /// Its callbacks.
+    pub callbacks: P::Callbacks,
+    /// The functions to replace.
+    pub funcs: P::List<Func<P>>,
+    pub(crate) patched: bool,
+}
+
+/// A function to replace.
+pub struct Func<P: Platform> {
+    /// The symbol of the function to replace.
+    pub name: P::Name,
+    /// Its position among the object's symbols of that name, from 1, in the order of the symbol table; 0: there is
+    /// only one.
+    pub position: u64,
+    /// The replacement: what a C function pointer to it holds.
+    pub replacement: Addr,
+    /// Text of the patch from which calls reach the original function; empty if there is none.
+    pub original_caller: Range,
+    pub(crate) site: Option<PatchSite>,
+}
+
+impl<P: Platform> Patch<P> {
+    /// A patch without objects.
+    pub fn new(name: P::Name, replace: bool, text: Range) -> Patch<P> {
+        Patch { name, replace, text, objects: P::List::default(), id: PatchId(0), state: State::Ready }
+    }
+
+    /// Adds an object without functions and returns it.
+    ///
+    /// # Errors
+    ///
+    /// [`NoMemory`].
+    pub fn add_object(
+        &mut self,
+        name: Option<P::Name>,
+        callbacks: P::Callbacks,
+    ) -> Result<&mut Object<P>, NoMemory> {
+        self.objects.try_push(Object { name, callbacks, funcs: P::List::default(), patched: false })?;
+        self.objects.last_mut().ok_or(NoMemory)
+    }
+
+    /// How it is named from now on.
+    pub fn id(&self) -> PatchId {
+        self.id
+    }
+
+    /// Where it is in its life.
+    pub fn state(&self) -> State {
+        self.state
+    }
+}
+
+impl<P: Platform> Object<P> {
+    /// Adds a function.
+    ///
+    /// # Errors
+    ///
+    /// [`NoMemory`].
+    pub fn add_func(
+        &mut self,
+        name: P::Name,
+        position: u64,
+        replacement: Addr,
+        original_caller: Range,
+    ) -> Result<(), NoMemory> {
+        self.funcs.try_push(Func { name, position, replacement, original_caller, site: None })
+    }
+
+    /// Whether its functions are redirected now.
+    pub fn is_patched(&self) -> bool {
+        self.patched
+    }
+
+    /// Its name as sysfs shows it.
+    pub fn display_name(&self) -> &str {
+        self.name.as_ref().map_or("vmlinux", AsRef::as_ref)
+    }
+}
+
+impl<P: Platform> Func<P> {
+    /// The patch site, once the symbol was found.
+    pub fn site(&self) -> Option<PatchSite> {
+        self.site
+    }
+}
