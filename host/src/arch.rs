@@ -42,6 +42,13 @@ pub struct Qemu {
     pub machine: &'static [&'static str],
     /// The kernel's name for the first console (`console=`).
     pub console: &'static str,
+    /// What gives the machine a second terminal, on the character device `channel`; one that stock kernels have built
+    /// in, wherever the machine has such.
+    pub channel: &'static [&'static str],
+    /// The kernel's name for that terminal.
+    pub channel_tty: &'static str,
+    /// The kernel's name for its driver, where some stock kernels have it as a module only.
+    pub channel_module: Option<&'static str>,
     /// Kernel arguments the machine needs beyond the console.
     pub append: &'static str,
     /// Which file of a kernel package boots.
@@ -74,6 +81,9 @@ pub static ARCHES: &[Arch] = &[
             package: "qemu-system-x86",
             machine: &["-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", "max"],
             console: "ttyS0",
+            channel: &["-serial", "chardev:channel"],
+            channel_tty: "ttyS1",
+            channel_module: None,
             append: "",
             image: Image::Vmlinuz,
         },
@@ -93,6 +103,9 @@ pub static ARCHES: &[Arch] = &[
             package: "qemu-system-arm",
             machine: &["-machine", "virt,gic-version=3", "-accel", "tcg,thread=multi", "-cpu", "cortex-a57"],
             console: "ttyAMA0",
+            channel: &["-serial", "chardev:channel"],
+            channel_tty: "ttyAMA1",
+            channel_module: None,
             append: "",
             image: Image::Vmlinuz,
         },
@@ -110,15 +123,22 @@ pub static ARCHES: &[Arch] = &[
         qemu: Qemu {
             binary: "qemu-system-ppc64",
             package: "qemu-system-ppc",
+            // The virtual open firmware boots in a third of SLOF's time. It leaves the NVRAM as it finds it, and the kernel
+            // warns of an empty one: a variable in it gives it a format.
             machine: &[
                 "-machine",
-                "pseries,cap-htm=off,cap-ccf-assist=off",
+                "pseries,cap-htm=off,cap-ccf-assist=off,x-vof=on",
+                "-prom-env",
+                "auto-boot?=true",
                 "-accel",
                 "tcg,thread=multi",
                 "-cpu",
                 "power9",
             ],
             console: "hvc0",
+            channel: &["-serial", "chardev:channel"],
+            channel_tty: "hvc1",
+            channel_module: None,
             append: "",
             image: Image::Vmlinux,
         },
@@ -138,6 +158,10 @@ pub static ARCHES: &[Arch] = &[
             package: "qemu-system-misc",
             machine: &["-machine", "s390-ccw-virtio", "-accel", "tcg,thread=multi", "-cpu", "max"],
             console: "ttysclp0",
+            // The machine has one SCLP console, so the second terminal is a virtio one.
+            channel: &["-device", "virtio-serial-ccw", "-device", "virtconsole,chardev=channel"],
+            channel_tty: "hvc0",
+            channel_module: Some("virtio_console"),
             append: "",
             image: Image::Vmlinuz,
         },

@@ -3,7 +3,13 @@
 
 pub mod arch;
 pub mod error;
+pub mod guest;
+pub mod initramfs;
 pub mod kernel;
+pub mod klog;
+pub mod modtree;
+pub mod qemu;
+pub mod terminal;
 
 pub use arch::{ARCHES, Arch};
 pub use error::{Failure, exit_status};

@@ -1,0 +1,566 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! Runs a stock kernel in QEMU: boots it, loads modules, runs a command, and says what became of it.
+//!
+//! The guest has two terminals. The console belongs to the kernel; everything printk says appears there at once, so the
+//! log is whole even when the kernel dies. The channel belongs to the guest's init, which sends frames
+//! ([`crate::guest`]): the command's output and its status. A guest that ends without its closing frame is lost.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::guest::{Added, Decoder, Exit, Frame, Guest, Job};
+use crate::klog::{self, Finding};
+use crate::modtree::Tree;
+use crate::{Failure, Kernel};
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct RunSpec<'a> {
+    /// The kernel to boot.
+    pub kernel: &'a Kernel,
+    /// The modules to load, in order. They lie in the guest's `/lib/klp`.
+    pub modules: Vec<PathBuf>,
+    /// What to run once they are in.
+    pub job: Job,
+    /// Virtual CPUs.
+    pub smp: u32,
+    /// Memory, in MiB.
+    pub mem: u32,
+    /// How long the whole run may take, boot included; `None` for as long as it likes.
+    pub timeout: Option<Duration>,
+    /// More kernel arguments. They come last, so they win.
+    pub append: String,
+    /// More files for the guest.
+    pub added: Vec<Added>,
+}
+
+impl<'a> RunSpec<'a> {
+    /// A run of `job` with no modules on two CPUs with 1 GiB, within ten minutes.
+    pub fn new(kernel: &'a Kernel, job: Job) -> Self {
+        RunSpec {
+            kernel,
+            modules: Vec::new(),
+            job,
+            smp: 2,
+            mem: 1024,
+            timeout: Some(Duration::from_secs(600)),
+            append: String::new(),
+            added: Vec::new(),
+        }
+    }
+}
+
+/// Who hears of a run while it lasts. An error ends the run.
+pub trait Sink {
+    /// The command wrote to its standard output.
+    ///
+    /// # Errors
+    ///
+    /// The bytes cannot be delivered.
+    fn stdout(&mut self, _bytes: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+    /// The command wrote to its standard error.
+    ///
+    /// # Errors
+    ///
+    /// The bytes cannot be delivered.
+    fn stderr(&mut self, _bytes: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+    /// Something appeared on the console.
+    ///
+    /// # Errors
+    ///
+    /// The bytes cannot be delivered.
+    fn console(&mut self, _bytes: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+    /// The modules are in and the command (or the shell) starts.
+    fn begin(&mut self) {}
+}
+
+/// Hears nothing: for a run whose result is all that matters.
+#[derive(Clone, Copy, Debug)]
+pub struct Silent;
+
+impl Sink for Silent {}
+
+/// What became of a run.
+#[derive(Clone, Debug)]
+pub struct RunResult {
+    /// How it ended.
+    pub end: End,
+    /// The command's standard output.
+    pub stdout: Vec<u8>,
+    /// The command's standard error.
+    pub stderr: Vec<u8>,
+    /// All that appeared on the console: the kernel log.
+    pub console: String,
+    /// What is wrong with the kernel log.
+    pub findings: Vec<Finding>,
+    /// The kernel's taint mask when the command was done.
+    pub taint: Option<u64>,
+    /// From the start of QEMU until the guest was up, before any module.
+    pub boot: Option<Duration>,
+    /// From the start of QEMU until the command started.
+    pub begin: Option<Duration>,
+    /// From the start of QEMU to its end.
+    pub total: Duration,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The command exited with this status, and the guest powered off.
+    Exited(u8),
+    /// A module would not load.
+    Refused {
+        /// Its file name.
+        module: String,
+        /// The loader's words and the kernel's lines about it.
+        reason: String,
+    },
+    /// The time was up.
+    TimedOut(Duration),
+    /// The guest went without saying how the command ended, or QEMU failed.
+    Lost(String),
+}
+
+impl RunResult {
+    /// Whether all was well: the command exited with 0 and the kernel has nothing to complain about.
+    ///
+    /// # Errors
+    ///
+    /// The [`Failure`] that the run's exit status comes from. An unhealthy kernel outweighs every other reason.
+    pub fn verdict(&self) -> Result<(), Failure> {
+        if let Some(finding) = self.findings.first() {
+            let more = match self.findings.len() - 1 {
+                0 => String::new(),
+                more => format!(" (and {more} more)"),
+            };
+            return Err(Failure::Kernel(format!("{finding}, line {} of its log{more}", finding.line)));
+        }
+        let complaints = complaints(self.taint.unwrap_or(0));
+        if !complaints.is_empty() {
+            let complaints = complaints.join(", ");
+            return Err(Failure::Kernel(format!(
+                "its taint mask says: {complaints}; the report itself is not in the log, so messages were lost"
+            )));
+        }
+        match &self.end {
+            End::Exited(0) => Ok(()),
+            End::Exited(status) => Err(Failure::Command(*status)),
+            End::Refused { module, reason } => {
+                Err(Failure::Refused { module: module.clone(), reason: reason.clone() })
+            }
+            End::TimedOut(after) => Err(Failure::TimedOut(after.as_secs())),
+            End::Lost(how) => Err(Failure::Kernel(how.clone())),
+        }
+    }
+}
+
+/// What the taint mask says went wrong (`Documentation/admin-guide/tainted-kernels.rst`). The other bits say what kind
+/// of module was loaded.
+fn complaints(taint: u64) -> Vec<&'static str> {
+    const BITS: &[(u32, &str)] =
+        &[(4, "machine check"), (5, "bad page"), (7, "oops or BUG"), (9, "warning"), (14, "soft lockup")];
+    BITS.iter().filter(|(bit, _)| taint >> bit & 1 == 1).map(|(_, name)| *name).collect()
+}
+
+/// How long a kernel gets to power off after the command, or to reset after a panic. Both take well under a second.
+const END_GRACE: Duration = Duration::from_secs(20);
+/// How long QEMU gets to start and connect. It takes a fraction of a second.
+const START_GRACE: Duration = Duration::from_secs(30);
+/// Ctrl-], which ends an interactive session whatever state the guest is in.
+const ESCAPE: u8 = 0x1d;
+/// Ctrl-D, the end of input on a terminal.
+const END_OF_INPUT: u8 = 0x04;
+
+/// Boots the kernel and runs the job. While it lasts, `sink` hears of all output.
+///
+/// QEMU is always gone when this returns, and it dies with this process, however that ends.
+///
+/// # Errors
+///
+/// This machine lacks something ([`Failure::Missing`]), a file cannot be read, QEMU will not start, or `sink` failed.
+/// Whatever goes wrong inside the guest is no error but the [`RunResult`]'s.
+pub fn run(spec: &RunSpec<'_>, sink: &mut dyn Sink) -> Result<RunResult> {
+    let qemu = &spec.kernel.arch.qemu;
+    let tree = Tree::new(spec.kernel.modules.as_deref())?;
+    let initramfs = Guest {
+        arch: spec.kernel.arch,
+        busybox: &spec.kernel.busybox,
+        channel_modules: &match qemu.channel_module {
+            Some(name) => tree.with_dependencies(name)?,
+            None => Vec::new(),
+        },
+        modules: &tree.load_order(&spec.modules)?,
+        added: &spec.added,
+        job: &spec.job,
+    }
+    .initramfs()?;
+    let mut machine = Machine::start(spec, &initramfs)?;
+    drop(initramfs);
+    let mut run = Run::new(spec);
+    run.follow(&mut machine, sink)?;
+    let (status, complaint) = machine.wait()?;
+    run.finish(status, &complaint)
+}
+
+/// What comes from the machine.
+enum Event {
+    Console(Vec<u8>),
+    Channel(Vec<u8>),
+    /// One of the two has closed: QEMU is going.
+    Closed,
+    /// The user ended an interactive session.
+    Escape,
+}
+
+/// A running QEMU. It is killed when dropped.
+struct Machine {
+    child: Child,
+    events: mpsc::Receiver<Event>,
+    sender: Option<Sender<Event>>,
+    input: Option<ChildStdin>,
+    complaints: Option<JoinHandle<String>>,
+    /// The initramfs and the channel's socket. QEMU has both open once the kernel speaks.
+    files: Option<tempfile::TempDir>,
+}
+
+impl Machine {
+    fn start(spec: &RunSpec<'_>, initramfs: &[u8]) -> Result<Machine> {
+        let qemu = &spec.kernel.arch.qemu;
+        require(qemu.binary, qemu.package)?;
+        // QEMU must not outlive us, whatever signal ends us.
+        require("setpriv", "util-linux")?;
+
+        let files = tempfile::Builder::new().prefix("klp-").tempdir().context("cannot make a directory")?;
+        let (archive, socket) = (files.path().join("initramfs.cpio"), files.path().join("channel"));
+        fs::write(&archive, initramfs).with_context(|| format!("cannot write {}", archive.display()))?;
+        let listener = UnixListener::bind(&socket)
+            .with_context(|| format!("cannot listen on {}: is TMPDIR too long a path?", socket.display()))?;
+
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", qemu.binary]);
+        command.args(arguments(spec, &archive, &socket));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().context("cannot run setpriv")?;
+
+        let (sender, events) = mpsc::channel();
+        let (console, stderr) = (child.stdout.take(), child.stderr.take());
+        let mut machine = Machine {
+            input: child.stdin.take(),
+            child,
+            events,
+            sender: None,
+            complaints: None,
+            files: Some(files),
+        };
+        machine.complaints = stderr.map(|mut stderr| {
+            thread::spawn(move || {
+                let mut text = Vec::new();
+                // What could be read before an error is still worth showing.
+                let _ = stderr.read_to_end(&mut text);
+                String::from_utf8_lossy(&text).trim_end().to_owned()
+            })
+        });
+        let channel = machine.accept(&listener)?;
+        if let Some(console) = console {
+            forward(console, Event::Console, sender.clone());
+        }
+        forward(channel, Event::Channel, sender.clone());
+        if matches!(spec.job, Job::Shell { .. }) {
+            machine.sender = Some(sender);
+        }
+        Ok(machine)
+    }
+
+    /// Waits for QEMU to connect to the channel.
+    fn accept(&mut self, listener: &UnixListener) -> Result<UnixStream> {
+        listener.set_nonblocking(true).context("cannot listen")?;
+        let deadline = Instant::now() + START_GRACE;
+        loop {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    stream.set_nonblocking(false).context("cannot use the channel")?;
+                    return Ok(stream);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error).context("cannot accept QEMU's connection"),
+            }
+            if self.child.try_wait().context("cannot wait for QEMU")?.is_some() {
+                let (status, complaint) = self.wait()?;
+                bail!("QEMU did not start ({status}): {complaint}");
+            }
+            if Instant::now() > deadline {
+                bail!("QEMU did not connect to its channel within {} s", START_GRACE.as_secs());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Passes our standard input on to the guest's console.
+    fn connect_input(&mut self) {
+        let (Some(mut guest), Some(sender)) = (self.input.take(), self.sender.take()) else { return };
+        // The thread may wait for a key for ever; it ends with the process.
+        thread::spawn(move || {
+            let mut buffer = [0; 1024];
+            loop {
+                let keys = match io::stdin().lock().read(&mut buffer) {
+                    Ok(count) if count > 0 => &buffer[..count],
+                    _ => &[END_OF_INPUT],
+                };
+                if keys.contains(&ESCAPE) {
+                    // Nobody listens any more if the guest has just ended.
+                    let _ = sender.send(Event::Escape);
+                    return;
+                }
+                if guest.write_all(keys).and_then(|()| guest.flush()).is_err() || keys == [END_OF_INPUT] {
+                    return;
+                }
+            }
+        });
+    }
+
+    fn kill(&mut self) {
+        // An error means that it has ended by itself.
+        let _ = self.child.kill();
+    }
+
+    /// How QEMU ended, and what it had to say.
+    fn wait(&mut self) -> Result<(ExitStatus, String)> {
+        let status = self.child.wait().context("cannot wait for QEMU")?;
+        let complaint = self.complaints.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        Ok((status, complaint))
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.kill();
+        // Reaps it; there is nothing left to do about a failure.
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends all that `source` gives as events, from a thread of its own, until it ends.
+fn forward(mut source: impl Read + Send + 'static, event: fn(Vec<u8>) -> Event, sender: Sender<Event>) {
+    thread::spawn(move || {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(count) = source.read(&mut buffer) {
+            if count == 0 || sender.send(event(buffer[..count].to_vec())).is_err() {
+                break;
+            }
+        }
+        // Nobody listens any more if the run has failed.
+        let _ = sender.send(Event::Closed);
+    });
+}
+
+/// QEMU's command line.
+fn arguments(spec: &RunSpec<'_>, initramfs: &Path, socket: &Path) -> Vec<String> {
+    let qemu = &spec.kernel.arch.qemu;
+    // QEMU reads a comma as the start of the next option, two as one.
+    let escaped = |path: &Path| path.display().to_string().replace(',', ",,");
+    let append = format!(
+        "console={} panic=-1 printk.time=1 printk.devkmsg=on log_buf_len=1M {} {}",
+        qemu.console, qemu.append, spec.append
+    );
+    let mut args: Vec<String> = qemu.machine.iter().map(|&arg| arg.to_owned()).collect();
+    let fixed = ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-monitor", "none"];
+    args.extend(fixed.map(str::to_owned));
+    args.extend(["-smp".to_owned(), spec.smp.to_string(), "-m".to_owned(), spec.mem.to_string()]);
+    args.extend(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"].map(str::to_owned));
+    args.extend(["-chardev".to_owned(), format!("socket,id=channel,path={}", escaped(socket))]);
+    args.extend(qemu.channel.iter().map(|&arg| arg.to_owned()));
+    args.extend(["-kernel".to_owned(), spec.kernel.image.display().to_string()]);
+    args.extend(["-initrd".to_owned(), initramfs.display().to_string()]);
+    args.extend(["-append".to_owned(), append.trim_end().to_owned()]);
+    args
+}
+
+/// A run in progress: what is known so far.
+struct Run {
+    start: Instant,
+    timeout: Option<Duration>,
+    shell: bool,
+    decoder: Decoder,
+    console: Vec<u8>,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    boot: Option<Duration>,
+    begin: Option<Duration>,
+    refused: Option<(String, String)>,
+    exit: Option<Exit>,
+    panicked: Option<Instant>,
+    exited: Option<Instant>,
+    /// Why we ended the machine, if we did.
+    killed: Option<End>,
+}
+
+impl Run {
+    fn new(spec: &RunSpec<'_>) -> Self {
+        Run {
+            start: Instant::now(),
+            timeout: spec.timeout,
+            shell: matches!(spec.job, Job::Shell { .. }),
+            decoder: Decoder::default(),
+            console: Vec::new(),
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            boot: None,
+            begin: None,
+            refused: None,
+            exit: None,
+            panicked: None,
+            exited: None,
+            killed: None,
+        }
+    }
+
+    /// Follows the machine until it has ended, or ends it when its time is up.
+    fn follow(&mut self, machine: &mut Machine, sink: &mut dyn Sink) -> Result<()> {
+        // The console and the channel.
+        let mut open = 2;
+        while open > 0 {
+            let event = match self.deadline() {
+                Some((at, _)) => machine.events.recv_timeout(at.saturating_duration_since(Instant::now())),
+                None => machine.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match event {
+                Ok(Event::Console(bytes)) => {
+                    machine.files = None;
+                    self.hear_console(&bytes);
+                    sink.console(&bytes).context("cannot pass the kernel log on")?;
+                }
+                Ok(Event::Channel(bytes)) => {
+                    self.decoder.push(&bytes);
+                    if let Err(error) = self.hear_frames(machine, sink)? {
+                        self.end(machine, End::Lost(format!("{error:#}")));
+                    }
+                }
+                Ok(Event::Escape) => {
+                    self.end(machine, End::Lost("the session was ended by Ctrl-]".to_owned()))
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let end = self.deadline().map_or(End::Lost(String::new()), |(_, end)| end);
+                    self.end(machine, end);
+                }
+                Ok(Event::Closed) => open -= 1,
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// When the machine's time is up, and what that means. None once we have ended it.
+    fn deadline(&self) -> Option<(Instant, End)> {
+        if self.killed.is_some() {
+            return None;
+        }
+        let timeout = self.timeout.map(|limit| (self.start + limit, End::TimedOut(limit)));
+        let grace = |since: Instant, what: &str| {
+            let text = format!("{what}, and did not end within {} s", END_GRACE.as_secs());
+            (since + END_GRACE, End::Lost(text))
+        };
+        let panicked = self.panicked.map(|since| grace(since, "the kernel panicked"));
+        let exited = self.exited.map(|since| grace(since, "the guest was to power off"));
+        [timeout, panicked, exited].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    fn end(&mut self, machine: &mut Machine, why: End) {
+        if self.killed.is_none() {
+            self.killed = Some(why);
+            machine.kill();
+        }
+    }
+
+    fn hear_console(&mut self, bytes: &[u8]) {
+        let seen = self.console.len().saturating_sub(klog::PANIC_END.len());
+        self.console.extend_from_slice(bytes);
+        let mark = klog::PANIC_END.as_bytes();
+        if self.panicked.is_none() && self.console[seen..].windows(mark.len()).any(|window| window == mark) {
+            self.panicked = Some(Instant::now());
+        }
+    }
+
+    /// Takes in all whole frames. The inner error is the guest's, the outer one the sink's.
+    fn hear_frames(&mut self, machine: &mut Machine, sink: &mut dyn Sink) -> Result<Result<()>> {
+        loop {
+            match self.decoder.next() {
+                Ok(None) => return Ok(Ok(())),
+                Err(error) => return Ok(Err(error)),
+                Ok(Some(Frame::Ready)) => self.boot = Some(self.start.elapsed()),
+                Ok(Some(Frame::Refused { module, reason })) => self.refused = Some((module, reason)),
+                Ok(Some(Frame::Begin)) => {
+                    self.begin = Some(self.start.elapsed());
+                    sink.begin();
+                    if self.shell {
+                        machine.connect_input();
+                    }
+                }
+                Ok(Some(Frame::Out(bytes))) => {
+                    sink.stdout(&bytes).context("cannot pass the command's output on")?;
+                    self.stdout.extend(bytes);
+                }
+                Ok(Some(Frame::Err(bytes))) => {
+                    sink.stderr(&bytes).context("cannot pass the command's output on")?;
+                    self.stderr.extend(bytes);
+                }
+                Ok(Some(Frame::Exit(exit))) => {
+                    self.exit = Some(exit);
+                    self.exited = Some(Instant::now());
+                }
+            }
+        }
+    }
+
+    /// Says what became of the run, now that QEMU has ended.
+    fn finish(self, status: ExitStatus, complaint: &str) -> Result<RunResult> {
+        if self.killed.is_none() && !status.success() && self.console.is_empty() {
+            bail!("QEMU did not start ({status}): {complaint}");
+        }
+        let end = match (self.killed, self.refused, self.exit) {
+            (Some(end), _, _) => end,
+            _ if !status.success() => End::Lost(format!("QEMU failed ({status}): {complaint}")),
+            (None, Some((module, reason)), _) => End::Refused { module, reason },
+            (None, None, Some(exit)) if exit.whole => End::Exited(exit.status),
+            (None, None, Some(_)) => End::Lost(
+                "its command killed the processes that carry its output: the output is cut".to_owned(),
+            ),
+            (None, None, None) => End::Lost("the machine went off before the command was done".to_owned()),
+        };
+        let console = String::from_utf8_lossy(&self.console).into_owned();
+        Ok(RunResult {
+            end,
+            stdout: self.stdout,
+            stderr: self.stderr,
+            findings: klog::scan(&console),
+            console,
+            taint: self.exit.map(|exit| exit.taint),
+            boot: self.boot,
+            begin: self.begin,
+            total: self.start.elapsed(),
+        })
+    }
+}
+
+/// Requires a program in the search path.
+fn require(program: &str, package: &str) -> Result<()> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|dir| dir.join(program).is_file()) {
+        return Ok(());
+    }
+    let (what, fix) = (program.to_owned(), format!("apt-get install {package}"));
+    Err(Failure::Missing { what, fix }.into())
+}
