@@ -98,7 +98,7 @@ pub struct ReturnFrame {
     pub ra: Addr,
     /// The stack pointer at the call; it identifies the frame, and is the same again when the call returns.
     pub sp: u64,
-    /// The register value to put back for the caller.
+    /// The register value to put back for the caller. Until the stub is entered, whatever the stub needs to know.
     pub context: u64,
 }
 
@@ -162,18 +162,23 @@ pub trait FtraceRedirect {
     /// Rewrites the block so that the trampoline enters `target` in place of the rest of the patched function.
     ///
     /// `target` is what a C function pointer to the replacement holds. `return_stub` is the address of the module's
-    /// return stub, zero where [`RETURN_STUB`](Self::RETURN_STUB) is false.
+    /// return stub, zero where [`RETURN_STUB`](Self::RETURN_STUB) is false and on kernels that need none.
     ///
-    /// The block is complete when this returns. If the answer is [`Redirected::ThroughStub`], the caller must have put
-    /// the frame on the task's return stack before the trampoline resumes; so that it can refuse (a full stack), the
-    /// frame can be asked for first with [`return_frame`](Self::return_frame).
+    /// The block is complete when this returns. If [`return_frame`](Self::return_frame), asked with the same
+    /// arguments, answers [`Redirected::ThroughStub`], the caller must have put that frame on the task's return stack
+    /// before the trampoline resumes; asked first, so that a full stack can be a refusal.
     fn redirect(regs: &mut impl Registers, layout: &RegsLayout, target: Addr, return_stub: Addr);
 
-    /// The frame a redirect from this block needs on the task's return stack, or [`Redirected::Direct`].
+    /// The frame that this redirect needs on the task's return stack, or [`Redirected::Direct`].
     ///
-    /// To be asked before [`redirect`](Self::redirect), which overwrites what it reads.
-    fn return_frame(regs: &impl Registers, layout: &RegsLayout) -> Redirected {
-        let _ = (regs, layout);
+    /// To be asked before [`redirect`](Self::redirect), which may overwrite what it reads.
+    fn return_frame(
+        regs: &impl Registers,
+        layout: &RegsLayout,
+        target: Addr,
+        return_stub: Addr,
+    ) -> Redirected {
+        let _ = (regs, layout, target, return_stub);
         Redirected::Direct
     }
 }

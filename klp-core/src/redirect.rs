@@ -114,7 +114,7 @@ pub fn redirect<'a, A: FtraceRedirect>(
 ) {
     let Some(target) = func.target(caller) else { return };
     if A::RETURN_STUB
-        && let Redirected::ThroughStub(frame) = A::return_frame(regs, layout)
+        && let Redirected::ThroughStub(frame) = A::return_frame(regs, layout, target, return_stub)
     {
         let (stack, size) = stack();
         if stack.push(frame, size).is_err() {
