@@ -1,3 +1,43 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! placeholder
+//! The Rust half of `klp.ko`: the engine of klp-core over the services of the C shim.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `ffi` | the border to the C shim (`shim/shim.h`) |
+//! | `alloc` | memory, with fault injection |
+//! | `platform` | [`klp_core::Platform`] over the shim |
+//! | `callback` | the ftrace callback |
+//! | `patch_abi` | `struct klp_patch` read into the engine's model |
+//! | `control` | enabling, disabling, draining, sysfs: what users ask for |
+//! | `tasks` | which tasks may still run a patch's text |
 #![no_std]
+
+mod alloc;
+mod callback;
+mod control;
+mod ffi;
+mod patch_abi;
+mod platform;
+mod sysfs;
+mod tasks;
+
+cfg_if::cfg_if! {
+    // The one place that picks the architecture.
+    if #[cfg(target_arch = "x86_64")] {
+        use klp_arch_x86_64::X86_64 as Native;
+    } else if #[cfg(target_arch = "aarch64")] {
+        use klp_arch_arm64::Arm64 as Native;
+    } else if #[cfg(target_arch = "powerpc64")] {
+        use klp_arch_ppc64::Ppc64 as Native;
+    } else if #[cfg(target_arch = "s390x")] {
+        use klp_arch_s390::S390 as Native;
+    }
+}
+
+/// A panic is a bug in the engine. Built for a kernel (`klp_module`) it traps at once, which the kernel reports as an
+/// oops with a back trace; this handler is what the compiler asks for, and is never reached.
+#[cfg(klp_module)]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

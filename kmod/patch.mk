@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+# For the Kbuild file of a patch module:
+#
+#	KLP_KMOD := <this directory>
+#	obj-m := NAME.o
+#	NAME-y := a.o b.o		a patch in C
+#	NAME-rust := lib.rs		or in Rust: its crate root
+#	include $(KLP_KMOD)/patch.mk
+
+LINUXINCLUDE := -I$(KLP_KMOD)/include $(LINUXINCLUDE)
+
+klp-module := $(patsubst %.o,%,$(firstword $(obj-m)))
+ifneq ($($(klp-module)-rust),)
+$(klp-module)-y += klp_rust.o
+klp-crate := $(klp-module)
+klp-crate-dir := $(obj)/crate
+klp-crate-root := $(abspath $(src)/$($(klp-module)-rust))
+include $(KLP_KMOD)/rust.mk
+endif

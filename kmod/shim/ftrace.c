@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/* Hooks: one ftrace_ops for each patched function, so that the callback finds its function without a search. */
+#include <linux/ftrace.h>
+#include <linux/preempt.h>
+#include <linux/sched.h>
+#include <linux/sched/task_stack.h>
+
+#include "shim.h"
+
+/* From 6.13 on the members of struct ftrace_regs are behind another name (include/linux/ftrace_regs.h). */
+#ifdef KLP_HAVE_ARCH_FTRACE_REGS
+#define KLP_FREGS(member) offsetof(struct __arch_ftrace_regs, member)
+#define KLP_FREGS_SIZE sizeof(struct __arch_ftrace_regs)
+#else
+#define KLP_FREGS(member) offsetof(struct ftrace_regs, member)
+#define KLP_FREGS_SIZE sizeof(struct ftrace_regs)
+#endif
+
+const struct klp_regs_layout klp_shim_regs_layout = {
+	.size = KLP_FREGS_SIZE,
+	.pc = KLP_REGS_PC,
+	.sp = KLP_REGS_SP,
+	.ra = KLP_REGS_RA,
+	.gprs = KLP_REGS_GPRS,
+};
+
+struct klp_hook {
+	struct ftrace_ops ops;
+	unsigned long site;
+	bool armed;
+	u8 redirect[KLP_REDIRECT_SIZE] __aligned(8);
+};
+
+/*
+ * Any context; nothing it calls can be traced, so it needs no recursion guard. Preemption is off so that unregistering,
+ * which waits for every CPU to schedule, also waits for this.
+ */
+static void notrace klp_ftrace_handler(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
+				       struct ftrace_regs *fregs)
+{
+	struct klp_hook *hook = container_of(ops, struct klp_hook, ops);
+
+	preempt_disable_notrace();
+	klp_rs_redirect(hook->redirect, parent_ip, fregs);
+	preempt_enable_notrace();
+}
+
+void notrace klp_shim_current(struct klp_current *out)
+{
+	out->stack = (u64)task_stack_page(current);
+	out->size = THREAD_SIZE;
+#ifdef CONFIG_STACKPROTECTOR
+	/* Random, drawn when the task is made, and the same for all its life. */
+	out->owner = (u64)current ^ current->stack_canary;
+#else
+	out->owner = (u64)current;
+#endif
+}
+
+#ifdef KLP_RETURN_STUB
+extern char klp_return_stub[], klp_return_stub_end[];
+
+u64 notrace klp_shim_return_stub(void)
+{
+	return (u64)klp_return_stub;
+}
+
+void klp_shim_return_stub_text(struct klp_range *out)
+{
+	out->start = (u64)klp_return_stub;
+	out->end = (u64)klp_return_stub_end;
+}
+#else
+u64 notrace klp_shim_return_stub(void)
+{
+	return 0;
+}
+
+void klp_shim_return_stub_text(struct klp_range *out)
+{
+	out->start = 0;
+	out->end = 0;
+}
+#endif
+
+size_t klp_shim_hook_size(void)
+{
+	return sizeof(struct klp_hook);
+}
+
+void klp_shim_hook_init(struct klp_hook *hook, u64 site, bool full_regs)
+{
+	hook->site = site;
+	hook->ops.func = klp_ftrace_handler;
+	hook->ops.flags = FTRACE_OPS_FL_DYNAMIC | FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT;
+	/* Where the kernel has no smaller block, a callback gets one at all only by asking for all registers. */
+#ifdef CONFIG_DYNAMIC_FTRACE_WITH_REGS
+	if (full_regs || !IS_ENABLED(CONFIG_HAVE_DYNAMIC_FTRACE_WITH_ARGS))
+		hook->ops.flags |= FTRACE_OPS_FL_SAVE_REGS;
+#endif
+}
+
+void *klp_shim_hook_redirect(struct klp_hook *hook)
+{
+	return hook->redirect;
+}
+
+int klp_shim_hook_arm(struct klp_hook *hook)
+{
+	int ret = ftrace_set_filter_ip(&hook->ops, hook->site, 0, 0);
+
+	if (ret)
+		return ret;
+	ret = register_ftrace_function(&hook->ops);
+	if (ret)
+		ftrace_set_filter_ip(&hook->ops, hook->site, 1, 0);
+	else
+		hook->armed = true;
+	return ret;
+}
+
+void klp_shim_hook_disarm(struct klp_hook *hook)
+{
+	if (!hook->armed)
+		return;
+	WARN_ON(unregister_ftrace_function(&hook->ops));
+	ftrace_set_filter_ip(&hook->ops, hook->site, 1, 0);
+	hook->armed = false;
+}

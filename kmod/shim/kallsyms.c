@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * Symbols that the kernel does not export, resolved once at load.
+ *
+ * They are called through static calls: where the architecture patches them they are direct calls, which need no landing
+ * pad at their target. A function whose address the kernel never takes has none (sealed by objtool on x86 with IBT).
+ */
+#define pr_fmt(fmt) "livepatch: " fmt
+
+#include <linux/kallsyms.h>
+#include <linux/kprobes.h>
+#include <linux/module.h>
+#include <linux/static_call.h>
+#include <linux/string.h>
+
+#include "shim.h"
+
+DEFINE_STATIC_CALL_NULL(klp_lookup_name, *(unsigned long (*)(const char *))NULL);
+DEFINE_STATIC_CALL_NULL(klp_lookup_size, *(int (*)(unsigned long, unsigned long *, unsigned long *))NULL);
+DEFINE_STATIC_CALL_NULL(klp_ftrace_location, *(unsigned long (*)(unsigned long))NULL);
+DEFINE_STATIC_CALL_NULL(klp_read_nofault, *(long (*)(void *, const void *, size_t))NULL);
+DEFINE_STATIC_CALL_NULL(klp_find_module, *(struct module *(*)(const char *))NULL);
+DEFINE_STATIC_CALL_NULL(klp_idle_task, *(struct task_struct *(*)(int))NULL);
+
+#ifdef KLP_HAVE_MATCH_SYMBOL
+DEFINE_STATIC_CALL_NULL(klp_each_match, *(int (*)(int (*)(void *, unsigned long), const char *, void *))NULL);
+#define KLP_EACH_SYMBOL "kallsyms_on_each_match_symbol"
+#else
+typedef int (*klp_each_symbol_fn)(void *, const char *, struct module *, unsigned long);
+DEFINE_STATIC_CALL_NULL(klp_each_symbol, *(int (*)(klp_each_symbol_fn, void *))NULL);
+#define KLP_EACH_SYMBOL "kallsyms_on_each_symbol"
+#endif
+
+static bool klp_shim_resolve(const char *name, u64 *addr)
+{
+	*addr = static_call(klp_lookup_name)(name);
+	if (!*addr)
+		pr_err("this kernel has no symbol '%s', which klp.ko needs: see docs/src/supported.md\n",
+		       name);
+	return *addr;
+}
+
+/*
+ * Where a kprobe by name ends up need not be the function's address: it is behind an ENDBR on x86, behind the global
+ * entry on ppc64. The kernel's own symbol formatting says how far.
+ */
+static unsigned long klp_lookup_name_address(void)
+{
+	static const char name[] = "kallsyms_lookup_name";
+	struct kprobe probe = { .symbol_name = name };
+	char symbol[KSYM_SYMBOL_LEN];
+	unsigned long offset = 0;
+	unsigned long addr;
+	const char *plus;
+
+	if (register_kprobe(&probe))
+		return 0;
+	addr = (unsigned long)probe.addr;
+	unregister_kprobe(&probe);
+	sprint_symbol(symbol, addr);
+	plus = strchr(symbol, '+');
+	if (strncmp(symbol, name, sizeof(name) - 1) || !plus || sscanf(plus, "+0x%lx", &offset) != 1)
+		return 0;
+	return addr - offset;
+}
+
+int klp_shim_kallsyms_init(void)
+{
+	unsigned long lookup = klp_lookup_name_address();
+	u64 size, location, read, find, idle, each;
+
+	if (!lookup) {
+		pr_err("cannot find kallsyms_lookup_name: CONFIG_KPROBES and CONFIG_KALLSYMS are needed\n");
+		return -ENOENT;
+	}
+	static_call_update(klp_lookup_name, (unsigned long (*)(const char *))lookup);
+	if (!klp_shim_resolve("kallsyms_lookup_size_offset", &size) || !klp_shim_resolve("ftrace_location", &location) ||
+	    !klp_shim_resolve("copy_from_kernel_nofault", &read) || !klp_shim_resolve("find_module", &find) ||
+	    !klp_shim_resolve("idle_task", &idle) || !klp_shim_resolve(KLP_EACH_SYMBOL, &each))
+		return -ENOENT;
+	static_call_update(klp_lookup_size, (void *)(unsigned long)size);
+	static_call_update(klp_ftrace_location, (void *)(unsigned long)location);
+	static_call_update(klp_read_nofault, (void *)(unsigned long)read);
+	static_call_update(klp_find_module, (void *)(unsigned long)find);
+	static_call_update(klp_idle_task, (void *)(unsigned long)idle);
+#ifdef KLP_HAVE_MATCH_SYMBOL
+	static_call_update(klp_each_match, (void *)(unsigned long)each);
+#else
+	static_call_update(klp_each_symbol, (void *)(unsigned long)each);
+#endif
+	return 0;
+}
+
+u64 klp_shim_ftrace_location(u64 addr)
+{
+	return static_call(klp_ftrace_location)(addr);
+}
+
+bool klp_shim_read(void *to, u64 addr, size_t size)
+{
+	return static_call(klp_read_nofault)(to, (const void *)(unsigned long)addr, size) == 0;
+}
+
+struct task_struct *klp_shim_idle_task(int cpu)
+{
+	return static_call(klp_idle_task)(cpu);
+}
+
+u64 klp_shim_function_size(u64 addr)
+{
+	unsigned long size = 0, offset = 0;
+
+	if (!static_call(klp_lookup_size)(addr, &size, &offset) || offset)
+		return 0;
+	return size;
+}
+
+struct klp_symbol_search {
+	const char *name;
+	klp_symbol_fn found;
+	void *context;
+};
+
+#ifdef KLP_HAVE_MATCH_SYMBOL
+static int klp_symbol_matched(void *data, unsigned long addr)
+{
+	struct klp_symbol_search *search = data;
+
+	return search->found(search->context, addr) ? 0 : 1;
+}
+
+static void klp_each_kernel_symbol(struct klp_symbol_search *search)
+{
+	static_call(klp_each_match)(klp_symbol_matched, search->name, search);
+}
+#else
+static int klp_symbol_seen(void *data, const char *name, struct module *mod, unsigned long addr)
+{
+	struct klp_symbol_search *search = data;
+
+	if (mod || strcmp(name, search->name))
+		return 0;
+	return search->found(search->context, addr) ? 0 : 1;
+}
+
+static void klp_each_kernel_symbol(struct klp_symbol_search *search)
+{
+	static_call(klp_each_symbol)(klp_symbol_seen, search);
+}
+#endif
+
+/* The module stays: its GOING notifier waits for the engine's lock, which the caller holds. */
+static struct module *klp_find(const char *name)
+{
+	struct module *mod;
+
+	preempt_disable();
+	mod = static_call(klp_find_module)(name);
+	preempt_enable();
+	return mod;
+}
+
+bool klp_shim_object_loaded(const char *name)
+{
+	struct module *mod = klp_find(name);
+
+	return mod && READ_ONCE(mod->state) == MODULE_STATE_LIVE;
+}
+
+static void klp_each_module_symbol(struct module *mod, struct klp_symbol_search *search)
+{
+	struct mod_kallsyms *kallsyms = rcu_dereference_check(mod->kallsyms, true);
+	unsigned int i;
+
+	for (i = 1; i < kallsyms->num_symtab; i++) {
+		const Elf_Sym *symbol = &kallsyms->symtab[i];
+
+		if (symbol->st_shndx == SHN_UNDEF || !strchr("tTwW", kallsyms->typetab[i]) ||
+		    strcmp(kallsyms->strtab + symbol->st_name, search->name))
+			continue;
+		if (!search->found(search->context, symbol->st_value))
+			return;
+	}
+}
+
+void klp_shim_each_symbol(const char *object, const char *name, klp_symbol_fn found, void *context)
+{
+	struct klp_symbol_search search = { .name = name, .found = found, .context = context };
+	struct module *mod;
+
+	if (!object) {
+		klp_each_kernel_symbol(&search);
+		return;
+	}
+	mod = klp_find(object);
+	if (mod)
+		klp_each_module_symbol(mod, &search);
+}

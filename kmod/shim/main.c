@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/* klp.ko: loading and unloading, memory, the lock, the log. */
+#define pr_fmt(fmt) "livepatch: " fmt
+
+#include <linux/delay.h>
+#include <linux/livepatch.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/slab.h>
+#include <linux/workqueue.h>
+
+#include "shim.h"
+
+static DEFINE_MUTEX(klp_mutex);
+
+int klp_shim_fail_nth;
+module_param_named(fail_nth, klp_shim_fail_nth, int, 0600);
+MODULE_PARM_DESC(fail_nth, "fault injection: the Nth allocation from now fails, once; 0 for none");
+
+void *klp_shim_alloc(size_t size)
+{
+	return kvzalloc(size, GFP_KERNEL);
+}
+
+void klp_shim_free(const void *memory)
+{
+	kvfree(memory);
+}
+
+void klp_shim_log(unsigned int level, const char *line)
+{
+	switch (level) {
+	case 0:
+		pr_err("%s\n", line);
+		break;
+	case 1:
+		pr_warn("%s\n", line);
+		break;
+	default:
+		pr_notice("%s\n", line);
+	}
+}
+
+void klp_shim_lock(void)
+{
+	mutex_lock(&klp_mutex);
+}
+
+void klp_shim_unlock(void)
+{
+	mutex_unlock(&klp_mutex);
+}
+
+void klp_shim_sleep(unsigned int ms)
+{
+	msleep(ms);
+}
+
+static void klp_drain_work(struct work_struct *work);
+static DECLARE_DELAYED_WORK(klp_drain, klp_drain_work);
+
+static void klp_drain_work(struct work_struct *work)
+{
+	unsigned int again = klp_rs_drain();
+
+	if (again)
+		klp_shim_schedule_drain(again);
+}
+
+void klp_shim_schedule_drain(unsigned int delay_ms)
+{
+	mod_delayed_work(system_long_wq, &klp_drain, msecs_to_jiffies(delay_ms));
+}
+
+int klp_enable_patch(struct klp_patch *patch)
+{
+	return klp_rs_enable_patch(patch);
+}
+EXPORT_SYMBOL_GPL(klp_enable_patch);
+
+int klp_shim_object_callback(struct klp_object *obj, unsigned int which)
+{
+	switch (which) {
+	case 0:
+		return obj->callbacks.pre_patch ? obj->callbacks.pre_patch(obj) : 0;
+	case 1:
+		if (obj->callbacks.post_patch)
+			obj->callbacks.post_patch(obj);
+		return 0;
+	case 2:
+		if (obj->callbacks.pre_unpatch)
+			obj->callbacks.pre_unpatch(obj);
+		return 0;
+	default:
+		if (obj->callbacks.post_unpatch)
+			obj->callbacks.post_unpatch(obj);
+		return 0;
+	}
+}
+
+static int __init klp_init(void)
+{
+	int ret = klp_shim_kallsyms_init();
+
+	if (ret)
+		return ret;
+	ret = klp_shim_sysfs_init();
+	if (ret)
+		return ret;
+	ret = klp_shim_modules_init();
+	if (ret)
+		klp_shim_sysfs_exit();
+	return ret;
+}
+
+/* Patch modules use our exports, so none of them is left. */
+static void __exit klp_exit(void)
+{
+	klp_shim_modules_exit();
+	cancel_delayed_work_sync(&klp_drain);
+	klp_shim_sysfs_exit();
+	klp_rs_exit();
+}
+
+module_init(klp_init);
+module_exit(klp_exit);
+MODULE_LICENSE("Dual MIT/GPL");
+MODULE_DESCRIPTION("Live patching on any kernel with ftrace");

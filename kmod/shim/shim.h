@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * The border between the C shim and the Rust engine.
+ *
+ * C holds what C alone can express (kernel macros, inlines, offsets, exports); every decision is on the Rust side. Each
+ * function here is declared once more in src/ffi.rs: change both together. Unless said otherwise they may sleep.
+ */
+#ifndef _KLP_SHIM_H
+#define _KLP_SHIM_H
+
+#include <linux/module.h>
+#include <linux/types.h>
+
+struct ftrace_regs;
+struct klp_hook;
+struct klp_node;
+struct klp_patch;
+struct klp_object;
+
+/* Bytes that a hook keeps for the Rust side's FuncRedirect. */
+#define KLP_REDIRECT_SIZE 96
+
+/* Layout of the register block; mirrors RegsLayout in klp-core/src/ftrace.rs. */
+struct klp_regs_layout {
+	u16 size, pc, sp, ra, gprs;
+};
+#define KLP_ABSENT 0xffff
+
+/* The running task's machine stack, and a value no other task has. */
+struct klp_current {
+	u64 stack, size, owner;
+};
+
+/* A task as the engine sees it with the machine stopped. `sp` is 0 if it is running. */
+struct klp_task {
+	s32 pid;
+	char comm[16];
+	u64 stack, size, sp;
+};
+
+struct klp_range {
+	u64 start, end;
+};
+
+struct klp_module {
+	const char *name;
+	struct klp_range text;
+};
+
+/* What a sysfs attribute shows; the numbers are shared with src/control.rs. */
+enum klp_attr {
+	KLP_ATTR_ENABLED,
+	KLP_ATTR_TRANSITION,
+	KLP_ATTR_REPLACE,
+	KLP_ATTR_STACK_ORDER,
+	KLP_ATTR_PATCHED,
+};
+
+enum klp_node_kind {
+	KLP_NODE_PATCH,
+	KLP_NODE_OBJECT,
+	KLP_NODE_FUNC,
+};
+
+/* --- C, called by Rust ---------------------------------------------------------------------------------------------- */
+
+extern const struct klp_regs_layout klp_shim_regs_layout;
+extern int klp_shim_fail_nth;
+
+void *klp_shim_alloc(size_t size);
+void klp_shim_free(const void *memory);
+void klp_shim_log(unsigned int level, const char *line);
+
+void klp_shim_lock(void);
+void klp_shim_unlock(void);
+void klp_shim_schedule_drain(unsigned int delay_ms);
+void klp_shim_sleep(unsigned int ms);
+
+/* Any context. */
+void klp_shim_current(struct klp_current *out);
+u64 klp_shim_return_stub(void);
+void klp_shim_return_stub_text(struct klp_range *out);
+
+size_t klp_shim_hook_size(void);
+void klp_shim_hook_init(struct klp_hook *hook, u64 site, bool full_regs);
+void *klp_shim_hook_redirect(struct klp_hook *hook);
+int klp_shim_hook_arm(struct klp_hook *hook);
+void klp_shim_hook_disarm(struct klp_hook *hook);
+
+bool klp_shim_object_loaded(const char *name);
+typedef bool (*klp_symbol_fn)(void *context, u64 addr);
+void klp_shim_each_symbol(const char *object, const char *name, klp_symbol_fn found, void *context);
+u64 klp_shim_ftrace_location(u64 addr);
+bool klp_shim_read(void *to, u64 addr, size_t size);
+u64 klp_shim_function_size(u64 addr);
+
+void klp_shim_module_info(struct module *mod, struct klp_module *out);
+bool klp_shim_module_get(struct module *mod);
+void klp_shim_module_put(struct module *mod);
+
+int klp_shim_object_callback(struct klp_object *obj, unsigned int which);
+
+/* `each` runs on one CPU with the machine stopped and must not sleep; it stops the iteration by returning false. */
+typedef bool (*klp_task_fn)(void *context, const struct klp_task *task);
+void klp_shim_stopped_each_task(klp_task_fn each, void *context);
+
+size_t klp_shim_node_size(void);
+int klp_shim_node_add(struct klp_node *node, struct klp_node *parent, unsigned int kind, u32 patch, u32 object,
+		      const char *name, u64 position);
+void klp_shim_node_del(struct klp_node *node);
+
+/* --- C, used by C --------------------------------------------------------------------------------------------------- */
+
+int klp_shim_kallsyms_init(void);
+int klp_shim_modules_init(void);
+void klp_shim_modules_exit(void);
+int klp_shim_sysfs_init(void);
+void klp_shim_sysfs_exit(void);
+/* With the machine stopped or interrupts off. */
+struct task_struct *klp_shim_idle_task(int cpu);
+
+/* --- Rust, called by C ---------------------------------------------------------------------------------------------- */
+
+/* Any context, preemption off. */
+void klp_rs_redirect(void *redirect, u64 caller, struct ftrace_regs *fregs);
+
+int klp_rs_enable_patch(struct klp_patch *patch);
+int klp_rs_module_coming(const char *name);
+void klp_rs_module_going(const char *name);
+int klp_rs_attr_show(u32 patch, u32 object, unsigned int attr, u64 *value);
+int klp_rs_attr_store(u32 patch, unsigned int attr, bool value);
+/* Milliseconds after which to call again; 0: no need. */
+unsigned int klp_rs_drain(void);
+void klp_rs_exit(void);
+
+#endif /* _KLP_SHIM_H */

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! What users and the kernel ask of the engine: enable, disable, sysfs, modules that come and go.
+
+use core::cell::UnsafeCell;
+use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use core::ptr::NonNull;
+
+use klp_core::patch::{PatchId, State};
+use klp_core::platform::{Errno, Level, List, Platform};
+use klp_core::{Engine, Error};
+
+use crate::alloc::KList;
+use crate::ffi::{self, KlpPatch};
+use crate::patch_abi;
+use crate::platform::{Kernel, Name};
+use crate::sysfs::Directory;
+use crate::tasks;
+
+/// The engine, and what belongs to each patch outside of it.
+#[derive(Default)]
+struct Control {
+    engine: Engine<Kernel>,
+    modules: KList<PatchModule>,
+    /// Milliseconds until the next look at draining patches.
+    backoff: u32,
+}
+
+/// A patch module that is known to the engine. We hold a reference on the module.
+struct PatchModule {
+    id: PatchId,
+    patch: NonNull<KlpPatch>,
+    directory: Directory,
+    holder_shown: bool,
+}
+
+const FIRST_DRAIN_MS: u32 = 10;
+const LAST_DRAIN_MS: u32 = 2_000;
+/// A drain that takes longer than this says which task it waits for.
+const SHOW_HOLDER_MS: u32 = 1_000;
+
+struct Locked(UnsafeCell<Option<Control>>);
+// SAFETY: the content is reached through `Guard` only, which holds the shim's mutex.
+unsafe impl Sync for Locked {}
+static CONTROL: Locked = Locked(UnsafeCell::new(None));
+
+/// The shim's mutex, held.
+struct Guard;
+
+impl Guard {
+    fn lock() -> Guard {
+        // SAFETY: process context; no caller holds it already (it is taken in this file's entry points only).
+        unsafe { ffi::klp_shim_lock() };
+        Guard
+    }
+
+    fn control(&mut self) -> &mut Control {
+        // SAFETY: the mutex is held as long as `self` exists, and `self` is borrowed mutably.
+        unsafe { (*CONTROL.0.get()).get_or_insert_with(Control::default) }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // SAFETY: taken in `lock`.
+        unsafe { ffi::klp_shim_unlock() };
+    }
+}
+
+fn to_ret(result: Result<(), Errno>) -> c_int {
+    result.map_or_else(|errno| -errno.0, |()| 0)
+}
+
+impl Control {
+    fn enable_new(&mut self, patch: NonNull<KlpPatch>, unused: &mut Option<Directory>) -> Result<(), Error<Name>> {
+        self.modules.try_reserve(1)?;
+        // SAFETY: `klp_enable_patch` is called by the module that declares the patch; we hold a reference on it.
+        let read = unsafe { patch_abi::read(patch) }?;
+        let id = self.engine.add(&Kernel, read)?;
+        let directory = match Directory::new(self.engine.patch(id)?) {
+            Ok(directory) => directory,
+            Err((_, partial)) => {
+                *unused = Some(partial);
+                self.engine.remove(&Kernel, id)?;
+                return Err(Error::NoMemory);
+            }
+        };
+        // Before anything is redirected, so that replacements find the originals.
+        // SAFETY: as above.
+        unsafe { patch_abi::write_back(patch, self.engine.patch(id)?, false) };
+        if let Err(error) = self.engine.enable(&Kernel, id) {
+            *unused = Some(directory);
+            self.engine.remove(&Kernel, id)?;
+            return Err(error);
+        }
+        // SAFETY: as above.
+        unsafe { patch_abi::write_back(patch, self.engine.patch(id)?, true) };
+        let module = PatchModule { id, patch, directory, holder_shown: false };
+        self.modules.try_push(module)?;
+        self.drain_soon();
+        Ok(())
+    }
+
+    /// Starts looking at draining patches, if there are any.
+    fn drain_soon(&mut self) {
+        if self.engine.patches().iter().any(|patch| patch.state() == State::Draining) {
+            self.backoff = FIRST_DRAIN_MS;
+            // SAFETY: process context.
+            unsafe { ffi::klp_shim_schedule_drain(0) };
+        }
+    }
+
+    /// Takes a patch that can go out of the engine.
+    fn next_drained(&mut self) -> Option<PatchModule> {
+        for index in 0..self.modules.len() {
+            let id = self.modules[index].id;
+            let Ok(held) = self.engine.drain(&Kernel, id) else { continue };
+            let Some(holder) = held else {
+                let _ = self.engine.remove(&Kernel, id);
+                return Some(self.modules.remove(index));
+            };
+            if self.backoff >= SHOW_HOLDER_MS && !self.modules[index].holder_shown {
+                self.modules[index].holder_shown = true;
+                if let Ok(patch) = self.engine.patch(id) {
+                    let comm = CStr::from_bytes_until_nul(&holder.comm).unwrap_or(c"?");
+                    Kernel.log(
+                        Level::Notice,
+                        format_args!(
+                            "'{}': task {} ({}) may still run it at {:#x}, it stays loaded until then",
+                            patch.name.as_ref(),
+                            holder.pid,
+                            comm.to_str().unwrap_or("?"),
+                            holder.addr
+                        ),
+                    );
+                }
+            }
+        }
+        None
+    }
+
+    fn attr(&self, id: PatchId, object: u32, attr: c_uint) -> Result<u64, Errno> {
+        let patch = self.engine.patch(id).map_err(|error| error.errno())?;
+        let draining = patch.state() == State::Draining;
+        Ok(match attr {
+            ATTR_ENABLED => u64::from(patch.state() == State::Enabled),
+            ATTR_TRANSITION => u64::from(draining),
+            ATTR_REPLACE => u64::from(patch.replace),
+            ATTR_STACK_ORDER => {
+                let order = self.engine.patches().iter().position(|patch| patch.id() == id);
+                order.map_or(0, |index| index as u64 + 1)
+            }
+            ATTR_PATCHED => {
+                let object = patch.objects.get(object as usize).ok_or(Errno::ENOENT)?;
+                u64::from(object.is_patched())
+            }
+            _ => return Err(Errno::EINVAL),
+        })
+    }
+
+    fn set_enabled(&mut self, id: PatchId, enable: bool) -> Result<(), Errno> {
+        let patch = self.engine.patch(id).map_err(|error| error.errno())?;
+        if enable == (patch.state() == State::Enabled) {
+            return Err(Errno::EINVAL);
+        }
+        let changed = if enable { self.engine.enable(&Kernel, id) } else { self.engine.disable(&Kernel, id) };
+        if let Err(error) = changed {
+            Kernel.log(Level::Error, format_args!("{error}"));
+            return Err(error.errno());
+        }
+        self.drain_soon();
+        Ok(())
+    }
+}
+
+// The numbers of `enum klp_attr` in shim/shim.h.
+const ATTR_ENABLED: c_uint = 0;
+const ATTR_TRANSITION: c_uint = 1;
+const ATTR_REPLACE: c_uint = 2;
+const ATTR_STACK_ORDER: c_uint = 3;
+const ATTR_PATCHED: c_uint = 4;
+
+/// `klp_enable_patch()`, called by a patch module's init function.
+#[unsafe(no_mangle)]
+extern "C" fn klp_rs_enable_patch(patch: *mut KlpPatch) -> c_int {
+    let Some(patch) = NonNull::new(patch) else { return -Errno::EINVAL.0 };
+    // SAFETY: the module that calls us declares the patch.
+    let module = unsafe { patch.as_ref() }.module;
+    if module.is_null() {
+        Kernel.log(Level::Error, format_args!("a patch names no module: set klp_patch.mod to THIS_MODULE"));
+        return -Errno::EINVAL.0;
+    }
+    // SAFETY: `struct module` of the module that calls us, which is therefore being loaded.
+    if !unsafe { ffi::klp_shim_module_get(module) } {
+        return -Errno::ENOENT.0;
+    }
+    // Removed after the lock is given up: see `Directory`.
+    let mut unused = None;
+    let mut guard = Guard::lock();
+    let result = guard.control().enable_new(patch, &mut unused);
+    if let Err(error) = &result {
+        Kernel.log(Level::Error, format_args!("{error}"));
+        Kernel.log(Level::Error, format_args!("failed to enable patch '{}'", ModuleName(module).get()));
+    }
+    drop(guard);
+    drop(unused);
+    if result.is_err() {
+        // SAFETY: taken above.
+        unsafe { ffi::klp_shim_module_put(module) };
+    }
+    to_ret(result.map_err(|error| error.errno()))
+}
+
+/// A module that exists, for its name.
+struct ModuleName(*mut c_void);
+
+impl ModuleName {
+    fn get(&self) -> &str {
+        let mut info = ffi::KlpModule { name: c"?".as_ptr(), text: ffi::KlpRange::default() };
+        // SAFETY: `struct module` of a module we hold a reference on, whose name is a C string in it.
+        unsafe {
+            ffi::klp_shim_module_info(self.0, &raw mut info);
+            CStr::from_ptr(info.name).to_str().unwrap_or("?")
+        }
+    }
+}
+
+/// Looks at draining patches; returns the milliseconds after which to look again, 0 if there are none.
+#[unsafe(no_mangle)]
+extern "C" fn klp_rs_drain() -> c_uint {
+    loop {
+        let mut guard = Guard::lock();
+        let Some(drained) = guard.control().next_drained() else {
+            let control = guard.control();
+            if !control.engine.patches().iter().any(|patch| patch.state() == State::Draining) {
+                return 0;
+            }
+            control.backoff = (control.backoff * 2).min(LAST_DRAIN_MS);
+            return control.backoff;
+        };
+        drop(guard);
+        // SAFETY: the patch belongs to a module that we hold a reference on until below.
+        let module = unsafe {
+            (*drained.patch.as_ptr()).enabled = false;
+            (*drained.patch.as_ptr()).module
+        };
+        drop(drained.directory);
+        // SAFETY: taken in `klp_rs_enable_patch`.
+        unsafe { ffi::klp_shim_module_put(module) };
+    }
+}
+
+/// A module is about to run.
+///
+/// `name` is a C string that lives during the call.
+#[unsafe(no_mangle)]
+extern "C" fn klp_rs_module_coming(name: *const c_char) -> c_int {
+    // SAFETY: the notifier passes the module's name.
+    let Ok(name) = unsafe { CStr::from_ptr(name) }.to_str() else { return 0 };
+    let result = Guard::lock().control().engine.object_coming(&Kernel, name);
+    to_ret(result.map_err(|error| error.errno()))
+}
+
+/// A module has run for the last time. As [`klp_rs_module_coming`].
+#[unsafe(no_mangle)]
+extern "C" fn klp_rs_module_going(name: *const c_char) {
+    // SAFETY: the notifier passes the module's name.
+    if let Ok(name) = unsafe { CStr::from_ptr(name) }.to_str() {
+        Guard::lock().control().engine.object_going(&Kernel, name);
+    }
+}
+
+/// Reads a sysfs attribute into `value`.
+#[unsafe(no_mangle)]
+extern "C" fn klp_rs_attr_show(patch: u32, object: u32, attr: c_uint, value: *mut u64) -> c_int {
+    let result = Guard::lock().control().attr(PatchId(patch), object, attr);
+    to_ret(result.map(|shown| {
+        // SAFETY: the shim passes its own variable.
+        unsafe { value.write(shown) }
+    }))
+}
+
+/// Writes a sysfs attribute.
+#[unsafe(no_mangle)]
+extern "C" fn klp_rs_attr_store(patch: u32, attr: c_uint, value: bool) -> c_int {
+    if attr != ATTR_ENABLED {
+        return -Errno::EINVAL.0;
+    }
+    to_ret(Guard::lock().control().set_enabled(PatchId(patch), value))
+}
+
+/// klp.ko goes; there are no patches left.
+#[unsafe(no_mangle)]
+extern "C" fn klp_rs_exit() {
+    let mut stub = ffi::KlpRange::default();
+    // SAFETY: constants of the shim.
+    unsafe { ffi::klp_shim_return_stub_text(&raw mut stub) };
+    // The last instructions a redirected call executes are the stub's: a task may have been interrupted there.
+    while stub.end != 0 && tasks::find_holder(&[stub.into()]).is_some() {
+        // SAFETY: process context, no lock held.
+        unsafe { ffi::klp_shim_sleep(10) };
+    }
+    // SAFETY: no notifier, no sysfs file, no patch module can call in any more.
+    drop(unsafe { (*CONTROL.0.get()).take() });
+}

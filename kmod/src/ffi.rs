@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! The border to the C shim: `shim/shim.h`, once more in Rust. Change both together.
+
+use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
+
+use klp_core::ftrace::RegsLayout;
+use klp_core::platform::Range;
+use klp_core::redirect::FuncRedirect;
+
+/// `struct klp_original` of `include/linux/livepatch.h`.
+#[repr(C)]
+pub(crate) struct KlpOriginal {
+    pub(crate) caller: *mut c_void,
+    pub(crate) func: *mut c_void,
+}
+
+/// `struct klp_func`.
+#[repr(C)]
+pub(crate) struct KlpFunc {
+    pub(crate) old_name: *const c_char,
+    pub(crate) new_func: *mut c_void,
+    pub(crate) old_sympos: c_ulong,
+    pub(crate) original: *mut KlpOriginal,
+    pub(crate) old_func: *mut c_void,
+}
+
+/// `struct klp_callbacks`; called through [`klp_shim_object_callback`].
+#[repr(C)]
+pub(crate) struct KlpCallbacks {
+    functions: [*const c_void; 4],
+    post_unpatch_enabled: bool,
+}
+
+/// `struct klp_object`.
+#[repr(C)]
+pub(crate) struct KlpObject {
+    pub(crate) name: *const c_char,
+    pub(crate) funcs: *mut KlpFunc,
+    callbacks: KlpCallbacks,
+    module: *mut c_void,
+    pub(crate) patched: bool,
+}
+
+/// `struct klp_patch`.
+#[repr(C)]
+pub(crate) struct KlpPatch {
+    pub(crate) module: *mut c_void,
+    pub(crate) objs: *mut KlpObject,
+    pub(crate) replace: bool,
+    pub(crate) enabled: bool,
+    pub(crate) id: u32,
+}
+
+/// `struct klp_module`.
+#[repr(C)]
+pub(crate) struct KlpModule {
+    pub(crate) name: *const c_char,
+    pub(crate) text: KlpRange,
+}
+
+/// `struct klp_range`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct KlpRange {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+}
+
+impl From<KlpRange> for Range {
+    fn from(range: KlpRange) -> Range {
+        Range { start: range.start, end: range.end }
+    }
+}
+
+/// `struct klp_current`.
+#[repr(C)]
+#[derive(Default)]
+pub(crate) struct KlpCurrent {
+    pub(crate) stack: u64,
+    pub(crate) size: u64,
+    pub(crate) owner: u64,
+}
+
+/// `struct klp_task`.
+#[repr(C)]
+pub(crate) struct KlpTask {
+    pub(crate) pid: i32,
+    pub(crate) comm: [u8; 16],
+    pub(crate) stack: u64,
+    pub(crate) size: u64,
+    pub(crate) sp: u64,
+}
+
+/// `KLP_REDIRECT_SIZE`
+pub(crate) const REDIRECT_SIZE: usize = 96;
+const _: () = assert!(size_of::<FuncRedirect>() <= REDIRECT_SIZE && align_of::<FuncRedirect>() <= 8);
+// The offsets that shim/main.c asserts of the C structures.
+const _: () = assert!(size_of::<KlpFunc>() == 40);
+const _: () = assert!(core::mem::offset_of!(KlpObject, patched) == 64 && size_of::<KlpObject>() == 72);
+const _: () = assert!(core::mem::offset_of!(KlpPatch, id) == 20 && size_of::<KlpPatch>() == 24);
+
+/// `klp_symbol_fn`
+pub(crate) type SymbolFn = extern "C" fn(context: *mut c_void, addr: u64) -> bool;
+/// `klp_task_fn`
+pub(crate) type TaskFn = extern "C" fn(context: *mut c_void, task: *const KlpTask) -> bool;
+
+unsafe extern "C" {
+    pub(crate) static klp_shim_regs_layout: RegsLayout;
+    pub(crate) static mut klp_shim_fail_nth: c_int;
+
+    pub(crate) fn klp_shim_alloc(size: usize) -> *mut c_void;
+    pub(crate) fn klp_shim_free(memory: *const c_void);
+    pub(crate) fn klp_shim_log(level: c_uint, line: *const c_char);
+
+    pub(crate) fn klp_shim_lock();
+    pub(crate) fn klp_shim_unlock();
+    pub(crate) fn klp_shim_schedule_drain(delay_ms: c_uint);
+    pub(crate) fn klp_shim_sleep(ms: c_uint);
+
+    pub(crate) fn klp_shim_current(out: *mut KlpCurrent);
+    pub(crate) fn klp_shim_return_stub() -> u64;
+    pub(crate) fn klp_shim_return_stub_text(out: *mut KlpRange);
+
+    pub(crate) fn klp_shim_hook_size() -> usize;
+    pub(crate) fn klp_shim_hook_init(hook: *mut c_void, site: u64, full_regs: bool);
+    pub(crate) fn klp_shim_hook_redirect(hook: *mut c_void) -> *mut c_void;
+    pub(crate) fn klp_shim_hook_arm(hook: *mut c_void) -> c_int;
+    pub(crate) fn klp_shim_hook_disarm(hook: *mut c_void);
+
+    pub(crate) fn klp_shim_object_loaded(name: *const c_char) -> bool;
+    pub(crate) fn klp_shim_each_symbol(
+        object: *const c_char,
+        name: *const c_char,
+        found: SymbolFn,
+        context: *mut c_void,
+    );
+    pub(crate) fn klp_shim_ftrace_location(addr: u64) -> u64;
+    pub(crate) fn klp_shim_read(to: *mut c_void, addr: u64, size: usize) -> bool;
+    pub(crate) fn klp_shim_function_size(addr: u64) -> u64;
+
+    pub(crate) fn klp_shim_module_info(module: *mut c_void, out: *mut KlpModule);
+    pub(crate) fn klp_shim_module_get(module: *mut c_void) -> bool;
+    pub(crate) fn klp_shim_module_put(module: *mut c_void);
+
+    pub(crate) fn klp_shim_object_callback(object: *mut KlpObject, which: c_uint) -> c_int;
+    pub(crate) fn klp_shim_stopped_each_task(each: TaskFn, context: *mut c_void);
+
+    pub(crate) fn klp_shim_node_size() -> usize;
+    pub(crate) fn klp_shim_node_add(
+        node: *mut c_void,
+        parent: *mut c_void,
+        kind: c_uint,
+        patch: u32,
+        object: u32,
+        name: *const c_char,
+        position: u64,
+    ) -> c_int;
+    pub(crate) fn klp_shim_node_del(node: *mut c_void);
+}

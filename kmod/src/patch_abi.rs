@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! `struct klp_patch` of `include/linux/livepatch.h`, read into the engine's model.
+
+use core::ffi::c_void;
+use core::ptr::NonNull;
+
+use klp_core::Error;
+use klp_core::patch::Patch;
+use klp_core::platform::Range;
+
+use crate::ffi::{self, KlpFunc, KlpModule, KlpObject, KlpOriginal, KlpPatch};
+use crate::platform::{Kernel, Name};
+
+/// Reads a patch as its module declares it.
+///
+/// # Errors
+///
+/// A missing objects array or functions array, and failed allocations. What the patch says is checked by the engine.
+///
+/// # Safety
+///
+/// `patch` is a patch of a module that stays loaded as long as the engine knows the patch; its arrays end as
+/// `klp_for_each_object_static` and `klp_for_each_func_static` say.
+pub(crate) unsafe fn read(patch: NonNull<KlpPatch>) -> Result<Patch<Kernel>, Error<Name>> {
+    // SAFETY: the caller's promise.
+    let declared = unsafe { patch.as_ref() };
+    let module = module(declared.module)?;
+    // SAFETY: a module's name lives as long as the module.
+    let name = unsafe { Name::new(module.name) }.ok_or(Error::Empty { object: None })?;
+    let mut read = Patch::<Kernel>::new(name, declared.replace, module.text.into());
+    // SAFETY: an objects array, ended as the caller promised.
+    for object in unsafe { objects(declared.objs) } {
+        // SAFETY: the object's name is NULL or a C string in the module.
+        let object_name = unsafe { Name::new((*object.as_ptr()).name) };
+        let target = read.add_object(object_name, object.as_ptr())?;
+        // SAFETY: a functions array, ended as the caller promised.
+        for func in unsafe { funcs((*object.as_ptr()).funcs) } {
+            // SAFETY: an element of the array; nobody else refers to it while it is read.
+            let func = unsafe { func.as_ref() };
+            // SAFETY: NULL or a C string in the module.
+            let Some(name) = (unsafe { Name::new(func.old_name) }) else {
+                return Err(Error::Empty { object: Some("with a function that has no old_name") });
+            };
+            let replacement = func.new_func as u64;
+            target.add_func(name, func.old_sympos, replacement, original_caller(func.original))?;
+        }
+    }
+    Ok(read)
+}
+
+fn module(module: *mut c_void) -> Result<KlpModule, Error<Name>> {
+    let module = NonNull::new(module).ok_or(Error::Empty { object: None })?;
+    let mut info = KlpModule { name: core::ptr::null(), text: ffi::KlpRange::default() };
+    // SAFETY: `struct module` of the patch module, which is calling us.
+    unsafe { ffi::klp_shim_module_info(module.as_ptr(), &raw mut info) };
+    Ok(info)
+}
+
+/// The body of the function that calls the original, if the patch has one.
+fn original_caller(original: *mut KlpOriginal) -> Range {
+    let Some(original) = NonNull::new(original) else { return Range::default() };
+    // SAFETY: the patch module's `struct klp_original`.
+    let caller = unsafe { (*original.as_ptr()).caller } as u64;
+    // SAFETY: takes any address.
+    let size = unsafe { ffi::klp_shim_function_size(caller) };
+    Range { start: caller, end: caller + size }
+}
+
+/// The objects of an array that ends with one that has neither name nor functions.
+///
+/// # Safety
+///
+/// `first` is NULL or starts such an array.
+pub(crate) unsafe fn objects(first: *mut KlpObject) -> impl Iterator<Item = NonNull<KlpObject>> {
+    let mut next = NonNull::new(first);
+    core::iter::from_fn(move || {
+        let object = next?;
+        // SAFETY: not behind the last element, which the previous call would have ended at.
+        let (element, after) = unsafe { (object.as_ref(), object.add(1)) };
+        next = Some(after);
+        if element.name.is_null() && element.funcs.is_null() {
+            next = None;
+            return None;
+        }
+        Some(object)
+    })
+}
+
+/// The functions of an array that ends with one that has neither name nor replacement nor position.
+///
+/// # Safety
+///
+/// `first` is NULL or starts such an array.
+pub(crate) unsafe fn funcs(first: *mut KlpFunc) -> impl Iterator<Item = NonNull<KlpFunc>> {
+    let mut next = NonNull::new(first);
+    core::iter::from_fn(move || {
+        let func = next?;
+        // SAFETY: not behind the last element, which the previous call would have ended at.
+        let (element, after) = unsafe { (func.as_ref(), func.add(1)) };
+        next = Some(after);
+        if element.old_name.is_null() && element.new_func.is_null() && element.old_sympos == 0 {
+            next = None;
+            return None;
+        }
+        Some(func)
+    })
+}
+
+/// Writes what the engine found out back to where the patch module can see it.
+///
+/// # Safety
+///
+/// As for [`read`]; the lock is held.
+pub(crate) unsafe fn write_back(patch: NonNull<KlpPatch>, known: &Patch<Kernel>, enabled: bool) {
+    // SAFETY: the caller's promise; the fields written are ours alone.
+    unsafe {
+        (*patch.as_ptr()).enabled = enabled;
+        (*patch.as_ptr()).id = known.id().0;
+        for (declared, object) in objects((*patch.as_ptr()).objs).zip(known.objects.iter()) {
+            (*declared.as_ptr()).patched = object.is_patched();
+            for (declared, func) in funcs((*declared.as_ptr()).funcs).zip(object.funcs.iter()) {
+                let addr = func.site().map_or(0, |site| site.function) as *mut c_void;
+                (*declared.as_ptr()).old_func = addr;
+                if let Some(original) = NonNull::new((*declared.as_ptr()).original) {
+                    (&raw mut (*original.as_ptr()).func).write_volatile(addr);
+                }
+            }
+        }
+    }
+}

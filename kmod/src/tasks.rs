@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! Which tasks may still run a patch's text.
+//!
+//! Conservative, and therefore certain: with the machine stopped every register of a task that matters is on its stack
+//! (the scheduler or an exception put it there), so a task that may return into a range of text has a word on its
+//! stack, between its stack pointer and the stack's high end, that is an address in the range. Words that only look so
+//! delay a patch's end; they never hasten it.
+
+use core::ffi::c_void;
+
+use klp_core::Architecture;
+use klp_core::platform::{Holder, Range};
+
+use crate::Native;
+use crate::ffi::{self, KlpTask};
+
+struct Search<'a> {
+    text: &'a [Range],
+    holder: Option<Holder>,
+}
+
+/// Finds a task that may return into one of `text`. Stops the machine; may sleep.
+pub(crate) fn find_holder(text: &[Range]) -> Option<Holder> {
+    let mut search = Search { text, holder: None };
+    // SAFETY: `look_at` is called during the call only, with this context.
+    unsafe { ffi::klp_shim_stopped_each_task(look_at, (&raw mut search).cast()) };
+    search.holder
+}
+
+extern "C" fn look_at(search: *mut c_void, task: *const KlpTask) -> bool {
+    // SAFETY: `find_holder` gave us its search, and the shim a task that lives during the call.
+    let (search, task) = unsafe { (&mut *search.cast::<Search<'_>>(), &*task) };
+    search.holder = words(task)
+        .map(Native::strip_return_address)
+        // A return address may be the first byte behind the range, if the call is its last instruction.
+        .find(|word| search.text.iter().any(|range| *word > range.start && *word <= range.end))
+        .map(|addr| Holder { pid: task.pid, comm: task.comm, addr });
+    search.holder.is_none()
+}
+
+/// The words of a task's stack that are in use: from its stack pointer, or from the low end while it runs.
+fn words(task: &KlpTask) -> impl Iterator<Item = u64> {
+    let end = task.stack + task.size;
+    let start = if task.sp >= task.stack && task.sp < end { task.sp & !7 } else { task.stack };
+    (start..end).step_by(8).map(|addr| {
+        // SAFETY: inside the stack of a task that exists, word aligned; with the machine stopped nobody writes it but
+        // the CPU that runs this, elsewhere on its own stack. Volatile, since it is no Rust object.
+        unsafe { (addr as *const u64).read_volatile() }
+    })
+}
