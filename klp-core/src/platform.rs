@@ -50,19 +50,23 @@ pub trait List<T>: Default + DerefMut<Target = [T]> {
     fn remove(&mut self, index: usize) -> T;
 }
 
-/// A range of addresses, the end not included.
+/// A range of text.
+///
+/// A start and a size rather than an end, so that whoever searches stacks for addresses in a range has none of them on
+/// its own stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Range {
     /// The first address.
     pub start: Addr,
-    /// The address behind the last.
-    pub end: Addr,
+    /// Size in bytes.
+    pub size: u64,
 }
 
 impl Range {
-    /// Whether `addr` lies inside.
-    pub const fn contains(&self, addr: Addr) -> bool {
-        addr >= self.start && addr < self.end
+    /// Whether `word` is a return address that a call in this range left: behind its first byte, at most the byte
+    /// behind its last, if the call is the last instruction.
+    pub const fn holds_return_address(&self, word: Addr) -> bool {
+        word.wrapping_sub(self.start).wrapping_sub(1) < self.size
     }
 }
 

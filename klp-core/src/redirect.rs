@@ -28,17 +28,17 @@ pub struct FuncRedirect {
     original_callers: [Slot; MAX_ORIGINAL_CALLERS],
 }
 
-/// A range of text; empty while `end` is zero. Only an empty slot is written, and a slot is emptied only after every
+/// A range of text; empty while `size` is zero. Only an empty slot is written, and a slot is emptied only after every
 /// CPU has left the callback since the range was last in use, so no reader mixes two ranges.
 #[derive(Debug, Default)]
 struct Slot {
     start: AtomicU64,
-    end: AtomicU64,
+    size: AtomicU64,
 }
 
 impl Slot {
     fn holds(&self, text: Range) -> bool {
-        self.start.load(Ordering::Relaxed) == text.start && self.end.load(Ordering::Relaxed) == text.end
+        self.start.load(Ordering::Relaxed) == text.start && self.size.load(Ordering::Relaxed) == text.size
     }
 }
 
@@ -54,12 +54,12 @@ impl FuncRedirect {
         if self.original_callers.iter().any(|slot| slot.holds(text)) {
             return true;
         }
-        let Some(slot) = self.original_callers.iter().find(|slot| slot.end.load(Ordering::Relaxed) == 0)
+        let Some(slot) = self.original_callers.iter().find(|slot| slot.size.load(Ordering::Relaxed) == 0)
         else {
             return false;
         };
         slot.start.store(text.start, Ordering::Relaxed);
-        slot.end.store(text.end, Ordering::Release);
+        slot.size.store(text.size, Ordering::Release);
         self.has_original_callers.store(1, Ordering::Release);
         true
     }
@@ -69,7 +69,7 @@ impl FuncRedirect {
     pub fn remove_original_caller(&self, text: Range) {
         for slot in &self.original_callers {
             if slot.holds(text) {
-                slot.end.store(0, Ordering::Release);
+                slot.size.store(0, Ordering::Release);
             }
         }
     }
@@ -84,9 +84,8 @@ impl FuncRedirect {
 
     fn calls_original(&self, caller: Addr) -> bool {
         self.original_callers.iter().any(|slot| {
-            let end = slot.end.load(Ordering::Acquire);
-            // A return address is behind the call: it may be the range's end, and is never its start.
-            caller > slot.start.load(Ordering::Relaxed) && caller <= end
+            let size = slot.size.load(Ordering::Acquire);
+            Range { start: slot.start.load(Ordering::Relaxed), size }.holds_return_address(caller)
         })
     }
 
@@ -134,7 +133,7 @@ mod tests {
         let func = FuncRedirect::default();
         assert_eq!(func.target(0x1000), None, "nothing is redirected at first");
         func.set_target(Some(0x9000));
-        let wrapper = Range { start: 0x2000, end: 0x2040 };
+        let wrapper = Range { start: 0x2000, size: 0x40 };
         assert!(func.add_original_caller(wrapper));
         assert_eq!(func.target(0x1000), Some(0x9000));
         assert_eq!(func.target(0x2004), None);

@@ -68,7 +68,7 @@ u64 notrace klp_shim_return_stub(void)
 void klp_shim_return_stub_text(struct klp_range *out)
 {
 	out->start = (u64)klp_return_stub;
-	out->end = (u64)klp_return_stub_end;
+	out->size = klp_return_stub_end - klp_return_stub;
 }
 #else
 u64 notrace klp_shim_return_stub(void)
@@ -79,7 +79,7 @@ u64 notrace klp_shim_return_stub(void)
 void klp_shim_return_stub_text(struct klp_range *out)
 {
 	out->start = 0;
-	out->end = 0;
+	out->size = 0;
 }
 #endif
 

@@ -42,10 +42,10 @@ void klp_shim_module_info(struct module *mod, struct klp_module *out)
 	const struct module_memory *text = &mod->mem[MOD_TEXT];
 
 	out->text.start = (u64)text->base;
-	out->text.end = out->text.start + text->size;
+	out->text.size = text->size;
 #else
 	out->text.start = (u64)mod->core_layout.base;
-	out->text.end = out->text.start + mod->core_layout.text_size;
+	out->text.size = mod->core_layout.text_size;
 #endif
 	out->name = mod->name;
 }

@@ -39,7 +39,7 @@ struct klp_task {
 };
 
 struct klp_range {
-	u64 start, end;
+	u64 start, size;
 };
 
 struct klp_module {

@@ -71,7 +71,11 @@ fn to_ret(result: Result<(), Errno>) -> c_int {
 }
 
 impl Control {
-    fn enable_new(&mut self, patch: NonNull<KlpPatch>, unused: &mut Option<Directory>) -> Result<(), Error<Name>> {
+    fn enable_new(
+        &mut self,
+        patch: NonNull<KlpPatch>,
+        unused: &mut Option<Directory>,
+    ) -> Result<(), Error<Name>> {
         self.modules.try_reserve(1)?;
         // SAFETY: `klp_enable_patch` is called by the module that declares the patch; we hold a reference on it.
         let read = unsafe { patch_abi::read(patch) }?;
@@ -295,7 +299,7 @@ extern "C" fn klp_rs_exit() {
     // SAFETY: constants of the shim.
     unsafe { ffi::klp_shim_return_stub_text(&raw mut stub) };
     // The last instructions a redirected call executes are the stub's: a task may have been interrupted there.
-    while stub.end != 0 && tasks::find_holder(&[stub.into()]).is_some() {
+    while stub.size != 0 && tasks::find_holder(&[stub.into()]).is_some() {
         // SAFETY: process context, no lock held.
         unsafe { ffi::klp_shim_sleep(10) };
     }

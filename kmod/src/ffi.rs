@@ -63,12 +63,12 @@ pub(crate) struct KlpModule {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct KlpRange {
     pub(crate) start: u64,
-    pub(crate) end: u64,
+    pub(crate) size: u64,
 }
 
 impl From<KlpRange> for Range {
     fn from(range: KlpRange) -> Range {
-        Range { start: range.start, end: range.end }
+        Range { start: range.start, size: range.size }
     }
 }
 

@@ -63,7 +63,7 @@ fn original_caller(original: *mut KlpOriginal) -> Range {
     let caller = unsafe { (*original.as_ptr()).caller } as u64;
     // SAFETY: takes any address.
     let size = unsafe { ffi::klp_shim_function_size(caller) };
-    Range { start: caller, end: caller + size }
+    Range { start: caller, size }
 }
 
 /// The objects of an array that ends with one that has neither name nor functions.

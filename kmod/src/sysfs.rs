@@ -59,9 +59,7 @@ impl Directory {
         let parent = parent.map_or(ptr::null_mut(), NonNull::as_ptr);
         // SAFETY: zeroed memory of the size that the shim asked for, which it takes over; the parent is a node that was
         // added and not removed; the name is a C string of the patch.
-        errno(unsafe {
-            ffi::klp_shim_node_add(node.as_ptr(), parent, kind, patch, object, name, position)
-        })?;
+        errno(unsafe { ffi::klp_shim_node_add(node.as_ptr(), parent, kind, patch, object, name, position) })?;
         self.nodes.try_push(node).map_err(|_| Errno::ENOMEM)?;
         Ok(node)
     }

@@ -32,8 +32,7 @@ extern "C" fn look_at(search: *mut c_void, task: *const KlpTask) -> bool {
     let (search, task) = unsafe { (&mut *search.cast::<Search<'_>>(), &*task) };
     search.holder = words(task)
         .map(Native::strip_return_address)
-        // A return address may be the first byte behind the range, if the call is its last instruction.
-        .find(|word| search.text.iter().any(|range| *word > range.start && *word <= range.end))
+        .find(|word| search.text.iter().any(|range| range.holds_return_address(*word)))
         .map(|addr| Holder { pid: task.pid, comm: task.comm, addr });
     search.holder.is_none()
 }
