@@ -1,4 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! Live-patching facts of ppc64.
+//! Live-patching facts of ppc64: little endian, the ELFv2 ABI, `-mprofile-kernel`.
+//!
+//! | function | global entry | ftrace site |
+//! |---|---|---|
+//! | uses the TOC | `addis r2,r12,…; addi r2,r2,…` | + 12, behind `mflr r0` |
+//! | does not | none: global and local entry are one | + 4, behind `mflr r0` |
+//!
+//! Compilers before `-mprofile-kernel`'s present form put `std r0,16(r1)` between `mflr r0` and the site: 4 bytes more.
+//!
+//! References: "64-Bit ELF V2 ABI Specification" (ELFv2 for short), "Power ISA" version 3.0 B, Book I.
 #![no_std]
 #![forbid(unsafe_code)]
+
+pub mod branch;
+pub mod ftrace;
+pub mod reloc;
+pub mod unwind;
+
+use klp_core::{Architecture, Endian};
+
+/// The architecture.
+#[derive(Clone, Copy, Debug)]
+pub struct Ppc64;
+
+impl Architecture for Ppc64 {
+    const NAME: &'static str = "ppc64";
+    /// `EM_PPC64` (ELFv2 §3.1).
+    const ELF_MACHINE: u16 = 21;
+    const ENDIAN: Endian = Endian::Little;
+    const INSN_ALIGN: u64 = 4;
+}
+
+static_assertions::assert_impl_all!(Ppc64: Architecture);
+
+/// The instruction at byte `offset` of `code`; `None` if it is cut short.
+fn insn(code: &[u8], offset: usize) -> Option<u32> {
+    let bytes = code.get(offset..)?.first_chunk()?;
+    Some(u32::from_le_bytes(*bytes))
+}
