@@ -1,4 +1,62 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Live-patching facts of x86_64.
+//!
+//! Sources: *System V ABI, AMD64 Architecture Processor Supplement* ("psABI"), *Intel 64 and IA-32 Architectures
+//! Software Developer's Manual* ("SDM"), and the kernel files that each item names, read in 6.1 and 6.12.
+//!
+//! A function that can be traced begins like this; the addresses are relative to what a function pointer holds:
+//!
+//! ```text
+//!  -16  call padding: 16 one-byte NOPs        CONFIG_CALL_PADDING (6.12); not in 6.1
+//!    0  endbr64                               CONFIG_X86_KERNEL_IBT, and the function can be called indirectly
+//!  0/4  call __fentry__, soon a 5-byte NOP    the patch site
+//!  5/9  …                                     where the trampoline resumes
+//! ```
 #![no_std]
 #![forbid(unsafe_code)]
+
+mod branch;
+mod ftrace;
+mod reloc;
+mod unwind;
+
+pub use reloc::r_type;
+
+use klp_core::patchable::PatchableEntry;
+use klp_core::{Architecture, Endian};
+
+/// The x86_64 architecture.
+#[derive(Clone, Copy, Debug)]
+pub struct X86_64;
+
+impl Architecture for X86_64 {
+    const NAME: &'static str = "x86_64";
+    /// `EM_X86_64` (psABI §4.1, "ELF Header").
+    const ELF_MACHINE: u16 = 62;
+    const ENDIAN: Endian = Endian::Little;
+    const INSN_ALIGN: u64 = 1;
+}
+
+/// `endbr64` (SDM vol. 2, "ENDBR64"): where indirect-branch tracking is on, every indirect branch must land on one.
+pub const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
+
+/// Room that kernels with CONFIG_CALL_PADDING leave around a function: `-fpatchable-function-entry=16,16`
+/// (`arch/x86/Makefile`; 16 is CONFIG_FUNCTION_PADDING_BYTES).
+///
+/// All of it is before the function, so there is no `after` room: the site behind the landing pad is ftrace's. The
+/// padding is not ours unconditionally either. Call-depth tracking puts its accounting there
+/// (`arch/x86/kernel/callthunks.c`) and kCFI/FineIBT its hash check (`arch/x86/kernel/alternative.c`): only padding
+/// that holds nothing but NOPs is free.
+pub const CALL_PADDING: PatchableEntry = PatchableEntry::from_n_m(16, 16, 1, 4);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn call_padding_ends_where_the_function_begins() {
+        assert_eq!(CALL_PADDING.slot(0xffff_ffff_8100_0010), 0xffff_ffff_8100_0000);
+        assert_eq!(CALL_PADDING.site(0xffff_ffff_8100_0010), 0xffff_ffff_8100_0014);
+        assert_eq!((CALL_PADDING.before, CALL_PADDING.after), (16, 0));
+    }
+}
