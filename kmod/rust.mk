@@ -54,17 +54,21 @@ endif
 # No floating point, no vectors; the back chain is always there (ELFv2 ABI §2.2.3).
 klp-rustflags-powerpc := -Ctarget-cpu=pwr8 -Ctarget-feature=-altivec,-vsx,-hard-float
 
-klp-rustflags-s390 := -Ctarget-feature=+backchain
+# The kernel's stack walker follows the back chain (s390x ELF ABI supplement, "The stack frame"). As with SLS on x86, the
+# feature has no option of rustc's.
+ifeq ($(SRCARCH),s390)
+klp-target-features := +backchain
+endif
 
 klp-rustflags += $(klp-rustflags-$(SRCARCH))
 KLP_RUST_TARGET_DIR ?= $(abspath $(obj))/rust-target
 
 ifneq ($(klp-target-features),)
 klp-target-json := $(KLP_RUST_TARGET_DIR)/$(klp-target)-hardened.json
-klp-target-args := --target $(klp-target-json) $(if $(shell env -u MAKEFLAGS RUSTC_BOOTSTRAP=1 $(CARGO) -Zhelp 2>/dev/null | grep json-target-spec),-Zjson-target-spec)
+klp-target-args := --target $(klp-target-json) $(if $(shell env -u MAKEFLAGS -u MFLAGS RUSTC_BOOTSTRAP=1 $(CARGO) -Zhelp 2>/dev/null | grep json-target-spec),-Zjson-target-spec)
 $(klp-target-json):
 	@mkdir -p $(@D)
-	@env -u MAKEFLAGS RUSTC_BOOTSTRAP=1 rustc -Zunstable-options --print target-spec-json --target $(klp-target) | \
+	@env -u MAKEFLAGS -u MFLAGS RUSTC_BOOTSTRAP=1 rustc -Zunstable-options --print target-spec-json --target $(klp-target) | \
 		sed 's/"features": "/&$(klp-target-features),/; /"is-builtin"/d' > $@.tmp.$$$$ && mv $@.tmp.$$$$ $@
 else
 klp-target-args := --target $(klp-target)
@@ -103,13 +107,13 @@ $(klp-staticlib): $(klp-cargo-toml) $(klp-target-json) FORCE
 # One relocatable object with what the C side and the module loader call, and what that reaches. Where the kernel
 # validates its objects with objtool it validates this one too, and writes its ORC. memcpy and the like are the
 # kernel's, so the compiler's own are left out.
-klp-roots := $(if $(klp-crate-root),init_module cleanup_module,$(shell sed -n 's/.*\bextern "C" fn \(klp_rs_[a-z_]*\).*/\1/p' $(KLP_KMOD)/src/*.rs))
+klp-roots := $(if $(klp-crate-root),init_module __klp_modinfo __klp_module_entry,$(shell sed -n 's/.*\bextern "C" fn \(klp_rs_[a-z_]*\).*/\1/p' $(KLP_KMOD)/src/*.rs))
 quiet_cmd_klp_rust = LD [M]  $@
       cmd_klp_rust = cp $(klp-staticlib) $@.a && $(AR) d $@.a $$($(AR) t $@.a | grep ^compiler_builtins) && \
 	$(LD) $(KBUILD_LDFLAGS) -r --gc-sections $(addprefix -u ,$(klp-roots)) -o $@.tmp $@.a && \
 	$(OBJCOPY) --wildcard $(foreach section,.eh_frame .note.GNU-stack .comment .llvm* __patchable_function_entries,\
 		--remove-section='$(section)' --remove-section='.rela$(section)') \
-		$(addprefix --keep-global-symbol=,$(klp-roots)) $@.tmp $@ && \
+		$(addprefix --keep-global-symbol=,$(klp-roots) cleanup_module) $@.tmp $@ && \
 	rm -f $@.tmp $@.a$(if $(cmd_objtool),$(cmd_objtool) --link)
 
 $(obj)/klp_rust.o: $(klp-staticlib) FORCE

@@ -12,6 +12,11 @@
 
 #include "shim.h"
 
+/* Mirrored in patch/src/abi.rs. */
+static_assert(sizeof(struct klp_func) == 40);
+static_assert(offsetof(struct klp_object, patched) == 64 && sizeof(struct klp_object) == 72);
+static_assert(offsetof(struct klp_patch, id) == 20 && sizeof(struct klp_patch) == 24);
+
 static DEFINE_MUTEX(klp_mutex);
 
 int klp_shim_fail_nth;

@@ -4,6 +4,7 @@
 use core::ffi::c_void;
 use core::sync::atomic::AtomicU64;
 
+use klp_core::FtraceRedirect;
 use klp_core::ftrace::Registers;
 use klp_core::redirect::{self, FuncRedirect};
 use klp_core::return_stack::{MAX_WORDS, ReturnStack};
@@ -34,8 +35,14 @@ impl Registers for Block {
 extern "C" fn klp_rs_redirect(func: *const FuncRedirect, caller: u64, regs: *mut c_void) {
     // SAFETY: the hook exists as long as ftrace may call its callback.
     let func = unsafe { &*func };
-    // SAFETY: constants of the shim.
-    let (layout, stub) = unsafe { (&ffi::klp_shim_regs_layout, ffi::klp_shim_return_stub()) };
+    // SAFETY: a constant of the shim.
+    let layout = unsafe { &ffi::klp_shim_regs_layout };
+    let stub = if Native::RETURN_STUB {
+        // SAFETY: callable in any context.
+        unsafe { ffi::klp_shim_return_stub() }
+    } else {
+        0
+    };
     redirect::redirect::<Native>(func, &mut Block(regs), layout, caller, stub, || {
         let mut current = KlpCurrent::default();
         // SAFETY: callable in any context.

@@ -1,55 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! The border to the C shim: `shim/shim.h`, once more in Rust. Change both together.
 
-use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
+use core::ffi::{c_char, c_int, c_uint, c_void};
 
 use klp_core::ftrace::RegsLayout;
 use klp_core::platform::Range;
 use klp_core::redirect::FuncRedirect;
-
-/// `struct klp_original` of `include/linux/livepatch.h`.
-#[repr(C)]
-pub(crate) struct KlpOriginal {
-    pub(crate) caller: *mut c_void,
-    pub(crate) func: *mut c_void,
-}
-
-/// `struct klp_func`.
-#[repr(C)]
-pub(crate) struct KlpFunc {
-    pub(crate) old_name: *const c_char,
-    pub(crate) new_func: *mut c_void,
-    pub(crate) old_sympos: c_ulong,
-    pub(crate) original: *mut KlpOriginal,
-    pub(crate) old_func: *mut c_void,
-}
-
-/// `struct klp_callbacks`; called through [`klp_shim_object_callback`].
-#[repr(C)]
-pub(crate) struct KlpCallbacks {
-    functions: [*const c_void; 4],
-    post_unpatch_enabled: bool,
-}
-
-/// `struct klp_object`.
-#[repr(C)]
-pub(crate) struct KlpObject {
-    pub(crate) name: *const c_char,
-    pub(crate) funcs: *mut KlpFunc,
-    callbacks: KlpCallbacks,
-    module: *mut c_void,
-    pub(crate) patched: bool,
-}
-
-/// `struct klp_patch`.
-#[repr(C)]
-pub(crate) struct KlpPatch {
-    pub(crate) module: *mut c_void,
-    pub(crate) objs: *mut KlpObject,
-    pub(crate) replace: bool,
-    pub(crate) enabled: bool,
-    pub(crate) id: u32,
-}
+pub(crate) use klp_patch::abi::{KlpFunc, KlpObject, KlpOriginal, KlpPatch};
 
 /// `struct klp_module`.
 #[repr(C)]
@@ -94,11 +51,6 @@ pub(crate) struct KlpTask {
 /// `KLP_REDIRECT_SIZE`
 pub(crate) const REDIRECT_SIZE: usize = 96;
 const _: () = assert!(size_of::<FuncRedirect>() <= REDIRECT_SIZE && align_of::<FuncRedirect>() <= 8);
-// The offsets that shim/main.c asserts of the C structures.
-const _: () = assert!(size_of::<KlpFunc>() == 40);
-const _: () = assert!(core::mem::offset_of!(KlpObject, patched) == 64 && size_of::<KlpObject>() == 72);
-const _: () = assert!(core::mem::offset_of!(KlpPatch, id) == 20 && size_of::<KlpPatch>() == 24);
-
 /// `klp_symbol_fn`
 pub(crate) type SymbolFn = extern "C" fn(context: *mut c_void, addr: u64) -> bool;
 /// `klp_task_fn`

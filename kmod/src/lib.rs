@@ -10,6 +10,8 @@
 //! | `patch_abi` | `struct klp_patch` read into the engine's model |
 //! | `control` | enabling, disabling, draining, sysfs: what users ask for |
 //! | `tasks` | which tasks may still run a patch's text |
+//!
+//! A panic is a bug in the engine: it traps at once, and the kernel reports an oops with a back trace.
 #![no_std]
 
 mod alloc;
@@ -32,12 +34,4 @@ cfg_if::cfg_if! {
     } else if #[cfg(target_arch = "s390x")] {
         use klp_arch_s390::S390 as Native;
     }
-}
-
-/// A panic is a bug in the engine. Built for a kernel (`klp_module`) it traps at once, which the kernel reports as an
-/// oops with a back trace; this handler is what the compiler asks for, and is never reached.
-#[cfg(klp_module)]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
 }

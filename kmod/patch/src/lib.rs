@@ -1,3 +1,206 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! placeholder
+//! Live patches written in Rust.
+//!
+//! A patch is a crate root with replacement functions, which are `extern "C"` with the signature of the function they
+//! replace, and one [`patch!`]:
+//!
+//! ```ignore
+//! #![no_std]
+//!
+//! use core::ffi::{c_char, c_int, c_void};
+//!
+//! unsafe extern "C" {
+//!     fn seq_printf(file: *mut c_void, format: *const c_char, ...);
+//! }
+//!
+//! unsafe extern "C" fn patched_show(file: *mut c_void, _: *mut c_void) -> c_int {
+//!     unsafe { seq_printf(file, c"%s\n".as_ptr(), c"this has been live patched".as_ptr()) };
+//!     0
+//! }
+//!
+//! klp_patch::patch! {
+//!     description: "/proc/cmdline says that it was patched",
+//!     vmlinux { "cmdline_proc_show" => patched_show },
+//! }
+//! ```
+//!
+//! It says the same things as a patch in C (`include/linux/livepatch.h`), and becomes the same module.
 #![no_std]
+
+pub mod abi;
+
+#[doc(hidden)]
+pub mod module;
+
+/// Declares the patch that a module carries, and the module itself.
+///
+/// ```text
+/// patch! {
+///     description: "…",
+///     replace: true,                                    // optional: a cumulative patch
+///     vmlinux {
+///         "function" => replacement,
+///         "static_function"[2] => replacement,          // the second of that name, in the order of kallsyms
+///         "function" => replacement calling ORIGINAL,   // with original!
+///     },
+///     module "name" { … },
+/// }
+/// ```
+///
+/// The module enables the patch when it is loaded; if that is refused it does not stay loaded, and the kernel log says
+/// why.
+#[macro_export]
+macro_rules! patch {
+    (description: $description:literal, $($rest:tt)*) => {
+        #[unsafe(no_mangle)]
+        #[unsafe(link_section = ".modinfo")]
+        static __klp_modinfo: [u8; $crate::__modinfo!($description).len()] =
+            $crate::module::bytes($crate::__modinfo!($description));
+
+        $crate::__patch! { $($rest)* }
+
+        #[unsafe(no_mangle)]
+        extern "C" fn init_module() -> ::core::ffi::c_int {
+            // SAFETY: called once, when the module is loaded; the patch lives as long as the module.
+            unsafe { $crate::module::klp_sdk_enable_patch(&raw mut __KLP_PATCH) }
+        }
+
+        #[unsafe(no_mangle)]
+        extern "C" fn cleanup_module() {}
+
+        // The kernel calls both through pointers: this tells objtool, which takes the landing pads of other functions away
+        // (___ADDRESSABLE in include/linux/module.h).
+        #[unsafe(no_mangle)]
+        static __klp_module_entry: (extern "C" fn() -> ::core::ffi::c_int, extern "C" fn()) =
+            (init_module, cleanup_module);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __modinfo {
+    ($description:literal) => {
+        ::core::concat!("license=Dual MIT/GPL\0description=", $description, "\0klp_livepatch=Y\0")
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __patch {
+    (replace: $replace:literal, $($objects:tt)*) => { $crate::__objects! { $replace, [] $($objects)* } };
+    ($($objects:tt)*) => { $crate::__objects! { false, [] $($objects)* } };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __objects {
+    ($replace:literal, [$($done:tt)*] vmlinux { $($funcs:tt)* } $(, $($rest:tt)*)?) => {
+        $crate::__objects! { $replace, [$($done)* { ::core::ptr::null(), $($funcs)* }] $($($rest)*)? }
+    };
+    ($replace:literal, [$($done:tt)*] module $name:literal { $($funcs:tt)* } $(, $($rest:tt)*)?) => {
+        $crate::__objects! {
+            $replace,
+            [$($done)* { ::core::concat!($name, "\0").as_ptr().cast(), $($funcs)* }]
+            $($($rest)*)?
+        }
+    };
+    ($replace:literal, [$({ $name:expr, $($funcs:tt)* })*]) => {
+        static mut __KLP_OBJECTS: [$crate::abi::KlpObject; $crate::__count!($({ $name })*) + 1] = [
+            $($crate::abi::KlpObject {
+                name: $name,
+                funcs: $crate::__funcs!($($funcs)*),
+                ..$crate::abi::KlpObject::END
+            },)*
+            $crate::abi::KlpObject::END,
+        ];
+
+        static mut __KLP_PATCH: $crate::abi::KlpPatch = $crate::abi::KlpPatch {
+            module: &raw mut $crate::module::__this_module as *mut ::core::ffi::c_void,
+            objs: (&raw mut __KLP_OBJECTS).cast(),
+            replace: $replace,
+            enabled: false,
+            id: 0,
+        };
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __count {
+    () => { 0 };
+    ($first:tt $($rest:tt)*) => { 1 + $crate::__count!($($rest)*) };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __funcs {
+    ($($name:literal $([$position:literal])? => $replacement:ident $(calling $original:ident)?),* $(,)?) => {{
+        static mut FUNCS: [$crate::abi::KlpFunc; $crate::__count!($($name)*) + 1] = [
+            $($crate::abi::KlpFunc {
+                old_name: ::core::concat!($name, "\0").as_ptr().cast(),
+                new_func: $replacement as *const () as *mut ::core::ffi::c_void,
+                $(old_sympos: $position,)?
+                $(original: &raw mut $original,)?
+                ..$crate::abi::KlpFunc::END
+            },)*
+            $crate::abi::KlpFunc::END,
+        ];
+        (&raw mut FUNCS).cast()
+    }};
+}
+
+/// Defines a function that calls the function a replacement stands in for, past the redirect.
+///
+/// `original!(ORIGINAL: fn name(argument: Type, …) -> Type);` defines `unsafe fn name`, and the static `ORIGINAL` for
+/// `"…" => replacement calling ORIGINAL` in [`patch!`]. Callable from the patch's replacements.
+#[macro_export]
+macro_rules! original {
+    ($original:ident : fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)?) => {
+        static mut $original: $crate::abi::KlpOriginal = {
+            // The engine lets calls whose return address lies in this body through: one body, no tail call.
+            #[inline(never)]
+            unsafe extern "C" fn caller($($argument: $type),*) $(-> $result)? {
+                // SAFETY: the engine filled it in before a replacement could run, with the address of a function of
+                // this type, as the patch promises.
+                let original = unsafe {
+                    ::core::mem::transmute::<*mut ::core::ffi::c_void, unsafe extern "C" fn($($type),*) $(-> $result)?>(
+                        (&raw const $original.func).read_volatile(),
+                    )
+                };
+                // SAFETY: the caller's promise is the original's.
+                let result = unsafe { original($($argument),*) };
+                ::core::sync::atomic::compiler_fence(::core::sync::atomic::Ordering::SeqCst);
+                result
+            }
+            $crate::abi::KlpOriginal {
+                caller: caller as *const () as *mut ::core::ffi::c_void,
+                func: ::core::ptr::null_mut(),
+            }
+        };
+
+        /// Calls the original function.
+        ///
+        /// # Safety
+        ///
+        /// As the original function's; only to be called by a replacement of the patch.
+        unsafe fn $name($($argument: $type),*) $(-> $result)? {
+            // SAFETY: initialised above and never written. Read as volatile so that no specialised copy of the
+            // caller is called in its place.
+            let caller = unsafe {
+                ::core::mem::transmute::<*mut ::core::ffi::c_void, unsafe extern "C" fn($($type),*) $(-> $result)?>(
+                    (&raw const $original.caller).read_volatile(),
+                )
+            };
+            // SAFETY: the caller's promise.
+            unsafe { caller($($argument),*) }
+        }
+    };
+}
+
+/// Reached by a panic only where the kernel's flags are not used: built for a kernel, a panic traps at once, and the
+/// kernel reports an oops with a back trace.
+#[cfg(klp_module)]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

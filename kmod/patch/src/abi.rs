@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! The structures of `include/linux/livepatch.h`, in C's layout. Change both together.
+
+use core::ffi::{c_char, c_int, c_ulong, c_void};
+
+/// `struct klp_original`: how a replacement calls the function it replaces.
+#[repr(C)]
+#[derive(Debug)]
+pub struct KlpOriginal {
+    /// The only function from which calls reach the original.
+    pub caller: *mut c_void,
+    /// Address of the original function, filled in when the patch is taken in.
+    pub func: *mut c_void,
+}
+
+/// `struct klp_func`: a function to be replaced.
+#[repr(C)]
+#[derive(Debug)]
+pub struct KlpFunc {
+    /// Name of the function to be replaced.
+    pub old_name: *const c_char,
+    /// The replacement.
+    pub new_func: *mut c_void,
+    /// Position among the object's symbols of that name, from 1; 0 if there is only one.
+    pub old_sympos: c_ulong,
+    /// How the replacement calls the original; may be null.
+    pub original: *mut KlpOriginal,
+    /// Address of the function, filled in once it is known.
+    pub old_func: *mut c_void,
+}
+
+/// `struct klp_callbacks`: called around (un)patching an object.
+#[repr(C)]
+#[derive(Debug)]
+pub struct KlpCallbacks {
+    /// Before it is patched; an error refuses the patch.
+    pub pre_patch: Option<unsafe extern "C" fn(*mut KlpObject) -> c_int>,
+    /// After it was patched.
+    pub post_patch: Option<unsafe extern "C" fn(*mut KlpObject)>,
+    /// Before it is unpatched.
+    pub pre_unpatch: Option<unsafe extern "C" fn(*mut KlpObject)>,
+    /// After it was unpatched.
+    pub post_unpatch: Option<unsafe extern "C" fn(*mut KlpObject)>,
+    /// The engine's.
+    pub post_unpatch_enabled: bool,
+}
+
+/// `struct klp_object`: vmlinux or a module whose functions are replaced.
+#[repr(C)]
+#[derive(Debug)]
+pub struct KlpObject {
+    /// The module's name; null for vmlinux.
+    pub name: *const c_char,
+    /// Its functions; the last one is [`KlpFunc::END`].
+    pub funcs: *mut KlpFunc,
+    /// May all be `None`.
+    pub callbacks: KlpCallbacks,
+    /// `struct module`, while it is loaded and patched.
+    pub module: *mut c_void,
+    /// Whether its functions are replaced now.
+    pub patched: bool,
+}
+
+/// `struct klp_patch`: a live patch.
+#[repr(C)]
+#[derive(Debug)]
+pub struct KlpPatch {
+    /// `struct module` of the patch module.
+    pub module: *mut c_void,
+    /// The objects it changes; the last one is [`KlpObject::END`].
+    pub objs: *mut KlpObject,
+    /// Takes the place of all patches enabled before.
+    pub replace: bool,
+    /// Whether it is enabled.
+    pub enabled: bool,
+    /// How the engine names it.
+    pub id: u32,
+}
+
+impl KlpFunc {
+    /// What ends an array of functions.
+    pub const END: KlpFunc = KlpFunc {
+        old_name: core::ptr::null(),
+        new_func: core::ptr::null_mut(),
+        old_sympos: 0,
+        original: core::ptr::null_mut(),
+        old_func: core::ptr::null_mut(),
+    };
+}
+
+impl KlpCallbacks {
+    /// No callbacks.
+    pub const NONE: KlpCallbacks = KlpCallbacks {
+        pre_patch: None,
+        post_patch: None,
+        pre_unpatch: None,
+        post_unpatch: None,
+        post_unpatch_enabled: false,
+    };
+}
+
+impl KlpObject {
+    /// What ends an array of objects.
+    pub const END: KlpObject = KlpObject {
+        name: core::ptr::null(),
+        funcs: core::ptr::null_mut(),
+        callbacks: KlpCallbacks::NONE,
+        module: core::ptr::null_mut(),
+        patched: false,
+    };
+}
+
+// The offsets that shim/main.c asserts of the C structures.
+const _: () = assert!(size_of::<KlpFunc>() == 40);
+const _: () = assert!(core::mem::offset_of!(KlpObject, patched) == 64 && size_of::<KlpObject>() == 72);
+const _: () = assert!(core::mem::offset_of!(KlpPatch, id) == 20 && size_of::<KlpPatch>() == 24);
