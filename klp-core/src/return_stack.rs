@@ -17,7 +17,8 @@
 //! | 2 | count of frames |
 //! | 3… | frames of three words: return address, stack pointer, context |
 //!
-//! The return stub (assembly in the kernel module) pops with the same layout: change both together.
+//! The return stub (assembly in the kernel module) pops with the same layout: change both together. Entered before the
+//! replacement, it also completes the newest frame.
 //!
 //! Ordering: frames are pushed and popped by the task itself and by interrupts and NMIs on top of it, strictly nested.
 //! A push first raises the count, then fills the frame; a pop first reads the frame, then lowers the count. An
@@ -67,24 +68,19 @@ impl<'a> ReturnStack<'a> {
 
     /// Pushes the frame of a call that is being redirected.
     ///
-    /// Frames that can no longer return are dropped first: a frame whose stack pointer is not above the new one's was
-    /// left behind by a task that never came back (`do_exit`), as long as both are on the machine stack that `words`
-    /// belongs to.
+    /// Looks at no frame below. One that can no longer return (its task never came back from the call, as in
+    /// `do_exit`) stays until a call below it returns. Dropping it here would need its stack pointer, and an interrupt
+    /// that pushes may find the frame it interrupted counted but not filled in yet.
     ///
     /// # Errors
     ///
     /// [`Full`] when the stack has no room; nothing is changed, and the call must not be redirected.
     pub fn push(&self, frame: ReturnFrame, stack_size: u64) -> Result<(), Full> {
-        let own = |sp: u64| sp.wrapping_sub(self.base) < stack_size;
-        let mut count = self.count();
-        if own(frame.sp) {
-            while count > 0 && own(self.frame(count - 1).sp) && self.frame(count - 1).sp < frame.sp {
-                count -= 1;
-            }
-        }
+        let count = self.count();
         let at = FRAMES + count * FRAME_WORDS;
         let end = at + FRAME_WORDS;
-        let room_below_sp = !own(frame.sp) || self.base + 8 * end as u64 + RED_ZONE <= frame.sp;
+        let on_this_stack = frame.sp.wrapping_sub(self.base) < stack_size;
+        let room_below_sp = !on_this_stack || self.base + 8 * end as u64 + RED_ZONE <= frame.sp;
         if end > self.words.len().min(MAX_WORDS) || !room_below_sp {
             return Err(Full);
         }
@@ -123,5 +119,83 @@ impl<'a> ReturnStack<'a> {
     fn frame(&self, index: usize) -> ReturnFrame {
         let word = |i: usize| self.words[FRAMES + index * FRAME_WORDS + i].load(Ordering::Relaxed);
         ReturnFrame { ra: word(0), sp: word(1), context: word(2) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: Addr = 0xc000_0000_0810_0000;
+    const SIZE: u64 = 16 * 1024;
+
+    fn frame(sp: u64) -> ReturnFrame {
+        ReturnFrame { ra: sp + 1, sp, context: sp + 2 }
+    }
+
+    fn memory() -> [AtomicU64; MAX_WORDS] {
+        core::array::from_fn(|_| AtomicU64::new(0x5747_4552))
+    }
+
+    #[test]
+    fn what_is_pushed_last_is_popped_first() {
+        let words = memory();
+        let stack = ReturnStack::claim(&words, BASE, 1);
+        assert_eq!(stack.count(), 0, "whatever was there before is not this task's");
+        let (outer, inner) = (frame(BASE + 0x3000), frame(BASE + 0x2000));
+        let tail_call = ReturnFrame { context: 7, ..inner };
+        for frame in [outer, inner, tail_call] {
+            assert_eq!(stack.push(frame, SIZE), Ok(()));
+        }
+        assert_eq!(stack.pop(inner.sp), Some(tail_call));
+        assert_eq!(stack.pop(inner.sp), Some(inner));
+        assert_eq!(ReturnStack::claim(&words, BASE, 1).pop(outer.sp), Some(outer));
+        assert_eq!(stack.pop(outer.sp), None);
+    }
+
+    #[test]
+    fn a_return_drops_the_calls_that_never_returned() {
+        let words = memory();
+        let stack = ReturnStack::claim(&words, BASE, 1);
+        for sp in [0x3000, 0x2000, 0x1800] {
+            stack.push(frame(BASE + sp), SIZE).expect("room");
+        }
+        assert_eq!(stack.pop(BASE + 0x3000), Some(frame(BASE + 0x3000)));
+        assert_eq!(stack.count(), 0);
+    }
+
+    #[test]
+    fn an_interrupt_between_the_steps_of_a_push_leaves_them_alone() {
+        let words = memory();
+        let stack = ReturnStack::claim(&words, BASE, 1);
+        // Counted, and not filled in: the words are an old frame's, of a deeper call.
+        words[COUNT].store(1, Ordering::Relaxed);
+        words[FRAMES + 1].store(BASE + 0x1000, Ordering::Relaxed);
+        let interrupt = frame(BASE + 0x2000);
+        assert_eq!(stack.push(interrupt, SIZE), Ok(()));
+        assert_eq!(stack.pop(interrupt.sp), Some(interrupt));
+        assert_eq!(stack.count(), 1);
+    }
+
+    #[test]
+    fn a_full_stack_refuses() {
+        let words = memory();
+        let stack = ReturnStack::claim(&words, BASE, 1);
+        let frames = (MAX_WORDS - FRAMES) / FRAME_WORDS;
+        for _ in 0..frames {
+            assert_eq!(stack.push(frame(BASE + SIZE - 64), SIZE), Ok(()));
+        }
+        assert_eq!(stack.push(frame(BASE + SIZE - 64), SIZE), Err(Full));
+        assert_eq!(stack.count(), frames);
+    }
+
+    #[test]
+    fn the_machine_stack_keeps_its_room() {
+        let words = memory();
+        let stack = ReturnStack::claim(&words, BASE, 1);
+        let first_end = BASE + 8 * (FRAMES + FRAME_WORDS) as u64;
+        assert_eq!(stack.push(frame(first_end + RED_ZONE - 8), SIZE), Err(Full));
+        assert_eq!(stack.push(frame(first_end + RED_ZONE), SIZE), Ok(()));
+        assert_eq!(stack.push(frame(BASE - 0x1000), SIZE), Ok(()), "an interrupt stack");
     }
 }
