@@ -25,8 +25,8 @@ ifneq ($(CONFIG_MITIGATION_RETHUNK)$(CONFIG_RETHUNK),)
 klp-rustflags-x86 += -Zfunction-return=thunk-extern
 endif
 ifneq ($(CONFIG_MITIGATION_SLS)$(CONFIG_SLS),)
-# LLVM features that rustc has no option for: they need a target description of their own.
-klp-target-features := +harden-sls-ijmp,+harden-sls-ret
+# LLVM features that rustc has no option for: they need a target description of their own, which lists all of them.
+klp-target-features := -mmx,-sse,-sse2,-sse3,-ssse3,-sse4.1,-sse4.2,-avx,-avx2,+soft-float,+harden-sls-ijmp,+harden-sls-ret
 endif
 ifneq ($(CONFIG_X86_KERNEL_IBT),)
 klp-rustflags-x86 += -Zcf-protection=branch -Cjump-tables=n
@@ -52,12 +52,15 @@ klp-rustflags-arm64 += -Zfixed-x18 -Zsanitizer=shadow-call-stack
 endif
 
 # No floating point, no vectors; the back chain is always there (ELFv2 ABI §2.2.3).
-klp-rustflags-powerpc := -Ctarget-cpu=pwr8 -Ctarget-feature=-altivec,-vsx,-hard-float
+klp-rustflags-powerpc := -Ctarget-cpu=pwr8
+ifeq ($(SRCARCH),powerpc)
+klp-target-features := -altivec,-vsx,-hard-float
+endif
 
 # The kernel's stack walker follows the back chain (s390x ELF ABI supplement, "The stack frame"). As with SLS on x86, the
 # feature has no option of rustc's.
 ifeq ($(SRCARCH),s390)
-klp-target-features := +backchain
+klp-target-features := +soft-float,-vector,+backchain
 endif
 
 klp-rustflags += $(klp-rustflags-$(SRCARCH))
@@ -66,10 +69,10 @@ KLP_RUST_TARGET_DIR ?= $(abspath $(obj))/rust-target
 ifneq ($(klp-target-features),)
 klp-target-json := $(KLP_RUST_TARGET_DIR)/$(klp-target)-hardened.json
 klp-target-args := --target $(klp-target-json) $(if $(shell env -u MAKEFLAGS -u MFLAGS RUSTC_BOOTSTRAP=1 $(CARGO) -Zhelp 2>/dev/null | grep json-target-spec),-Zjson-target-spec)
-$(klp-target-json):
+$(klp-target-json): $(KLP_KMOD)/rust.mk
 	@mkdir -p $(@D)
 	@env -u MAKEFLAGS -u MFLAGS RUSTC_BOOTSTRAP=1 rustc -Zunstable-options --print target-spec-json --target $(klp-target) | \
-		sed 's/"features": "/&$(klp-target-features),/; /"is-builtin"/d' > $@.tmp.$$$$ && mv $@.tmp.$$$$ $@
+		sed '/"features":/d; s/^{$$/{\n  "features": "$(klp-target-features)",/' > $@.tmp.$$$$ && mv $@.tmp.$$$$ $@
 else
 klp-target-args := --target $(klp-target)
 endif
