@@ -2,7 +2,7 @@
 //! Branches of s390 (PoP ch. 7, "Branch Relative on Condition (Long)", "Branch Relative and Save (Long)", "Branch on
 //! Condition", "Branch and Save", "Branch Indirect on Condition").
 //!
-//! The return address is register 14 (ELF ABI, "Registers": r14 "return address"), so a *call* is a branch that links
+//! The return address is register 14 (ELF ABI, "Registers"), so a *call* is a branch that links
 //! there. A branch that links elsewhere leaves the return address alone and counts as a jump: ftrace's `brasl %r0,…`,
 //! the hotpatch trampoline's `brasl %r1,…`. A branch through r14 is a return.
 
@@ -148,12 +148,11 @@ impl FarBranch for S390 {
 
     /// Loads the target into r1 and branches there (32 bytes).
     ///
-    /// Of the registers, r0 and r1 are free between caller and callee (ELF ABI, "Procedure Linkage Table": its entries
-    /// use them; so do the PLT entries that `arch/s390/kernel/module.c` makes). The branch is executed by `exrl`
-    /// instead of being met in line: that is what an expoline thunk does (`arch/s390/include/asm/nospec-insn.h`), for
-    /// the processor does not predict it, and the `j` to itself behind it stops speculation. It costs little and needs
-    /// no thunk of the kernel's, so there is one form for kernels with and without CONFIG_EXPOLINE. `lgrl` and `exrl`
-    /// are in the z10, the oldest machine the kernel runs on.
+    /// r1 is volatile and has no role in a call (ELF ABI, "Registers"); PLT entries use it too, the ABI's and those that
+    /// `arch/s390/kernel/module.c` makes. The branch is executed by `exrl` instead of being met in line: that is what an
+    /// expoline thunk does (`arch/s390/include/asm/nospec-insn.h`), for the processor does not predict it, and the `j` to
+    /// itself behind it stops speculation. It costs little and needs no thunk of the kernel's, so there is one form for
+    /// kernels with and without CONFIG_EXPOLINE. `lgrl` and `exrl` are in the z10, the oldest machine the kernel runs on.
     fn veneer(at: Addr, target: Addr) -> Result<Code, BranchError> {
         if !at.is_multiple_of(Self::VENEER_ALIGN) {
             return Err(BranchError::Misaligned { addr: at });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Live-patching facts of s390 (64 bit, z10 and later).
 //!
-//! Sources: *S/390x ELF Application Binary Interface Supplement* ("ELF ABI"), *z/Architecture Principles of Operation*
+//! Sources: *ELF Application Binary Interface s390x Supplement* ("ELF ABI"), *z/Architecture Principles of Operation*
 //! ("PoP"), and the kernel files that each item names, read in 6.1 and 6.12.
 //!
 //! A function that can be traced begins with its patch site, six bytes of `brcl 0,…`; the trampoline resumes behind it.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Relocations of s390 modules (ELF ABI, "Relocation"; `arch/s390/kernel/module.c`).
 //!
-//! All absolute, PC-relative and PLT types that the kernel's module loader applies. The ABI does not say which fields
-//! are signed; where it is silent, the loader's choice is followed: absolute fields are unsigned except the 20-bit
-//! displacement, PC-relative ones are signed.
+//! All absolute, PC-relative and PLT types that the kernel's module loader applies. Ranges are the loader's where the
+//! ABI leaves a choice: absolute fields are unsigned except the 20-bit displacement, PC-relative ones are signed. The
+//! ABI's table has L + A for PLT32; the loader subtracts the place, as it does for the other PLT types, and so does this.
 //!
 //! Types that need a global offset table are [`RelocError::UnknownType`]: GOT12 to GOTPLTENT, GOTOFF, GOTPC, PLTOFF.
 //! Modules are compiled with `-fPIC`, so gcc does emit one of them, **GOTENT**, for every reference to data of another
@@ -15,7 +15,7 @@ use klp_core::reloc::{RelocError, Relocation};
 
 use crate::S390;
 
-/// Relocation types (ELF ABI, table "Relocation Types").
+/// Relocation types (ELF ABI, "Relocation Types").
 pub mod r_type {
     /// Nothing is written.
     pub const R_390_NONE: u32 = 0;

@@ -35,7 +35,7 @@ impl FrameLayout {
     /// `-mpacked-stack -mbackchain`: the kernel and its modules.
     pub const PACKED: FrameLayout = FrameLayout { back_chain: 152, return_address: 136 };
 
-    /// The ELF ABI's layout (ELF ABI, "The Stack Frame", "Register Save Area"). rustc has no packed stack: code that it
+    /// The ELF ABI's layout (ELF ABI, "Back-Chain Slot", "Register Save Area"). rustc has no packed stack: code that it
     /// compiles with the target feature `backchain` has these frames.
     pub const STANDARD: FrameLayout = FrameLayout { back_chain: 0, return_address: 112 };
 }
@@ -67,7 +67,7 @@ impl S390 {
 }
 
 impl Unwind for S390 {
-    /// ELF ABI, "The Stack Frame".
+    /// ELF ABI, "Registers", on the stack pointer.
     const FRAME_ALIGN: u64 = 8;
 
     /// `sp' = [sp + 152]`, `pc' = [sp' + 136]`: [`FrameLayout::PACKED`].

@@ -10,7 +10,7 @@ use klp_core::reloc::{RelocError, Relocation};
 
 use crate::X86_64;
 
-/// Relocation types (psABI §4.4.1, table 4.10).
+/// Relocation types (psABI §4.4.1, "Relocation Types").
 pub mod r_type {
     /// Nothing is written.
     pub const R_X86_64_NONE: u32 = 0;
