@@ -113,7 +113,7 @@ pub enum Redirected {
 
 /// From a symbol to its patch site, and from the trampoline's register block to a redirected call.
 ///
-/// The methods on the call path ([`call_site`](Self::call_site), [`caller`](Self::caller),
+/// The methods on the call path ([`call_site`](Self::call_site), [`return_frame`](Self::return_frame),
 /// [`redirect`](Self::redirect)) run in ftrace callbacks: any context, NMI and idle included, preemption disabled. They
 /// must not sleep, allocate, panic or take a lock; being pure functions, they need not try.
 pub trait FtraceRedirect {
