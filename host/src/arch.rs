@@ -11,6 +11,8 @@ use std::fmt;
 pub struct Arch {
     /// The value of `--arch`, and the suffix of the architecture crate (`arch-NAME`).
     pub name: &'static str,
+    /// What a kernel's configuration (`include/config/auto.conf`) says that is for this architecture.
+    pub config: &'static [&'static str],
     /// `ARCH=` on a kernel make line.
     pub kernel_arch: &'static str,
     /// The directory under `arch/` in the kernel tree.
@@ -68,6 +70,7 @@ pub enum Image {
 pub static ARCHES: &[Arch] = &[
     Arch {
         name: "x86_64",
+        config: &["CONFIG_X86_64=y"],
         kernel_arch: "x86_64",
         srcarch: "x86",
         debian: "amd64",
@@ -90,6 +93,7 @@ pub static ARCHES: &[Arch] = &[
     },
     Arch {
         name: "arm64",
+        config: &["CONFIG_ARM64=y"],
         kernel_arch: "arm64",
         srcarch: "arm64",
         debian: "arm64",
@@ -112,6 +116,7 @@ pub static ARCHES: &[Arch] = &[
     },
     Arch {
         name: "ppc64",
+        config: &["CONFIG_PPC64=y", "CONFIG_CPU_LITTLE_ENDIAN=y"],
         kernel_arch: "powerpc",
         srcarch: "powerpc",
         debian: "ppc64el",
@@ -145,6 +150,7 @@ pub static ARCHES: &[Arch] = &[
     },
     Arch {
         name: "s390",
+        config: &["CONFIG_S390=y", "CONFIG_64BIT=y"],
         kernel_arch: "s390",
         srcarch: "s390",
         debian: "s390x",

@@ -1,16 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Host tooling: which kernels there are, how modules are built for them, and how QEMU runs them.
 
+pub mod apt;
 pub mod arch;
+pub mod cache;
+pub mod doctor;
 pub mod error;
 pub mod guest;
 pub mod initramfs;
+pub mod kbuild;
 pub mod kernel;
 pub mod klog;
+mod machine;
 pub mod modtree;
+pub mod process;
+pub mod progress;
 pub mod qemu;
+pub mod rustsrc;
 pub mod terminal;
+pub mod version;
 
 pub use arch::{ARCHES, Arch};
+pub use cache::Cache;
 pub use error::{Failure, exit_status};
 pub use kernel::Kernel;
+pub use progress::Progress;

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! Builds modules with the kernel's own kbuild: klp.ko, and a module of each patch directory.
+//!
+//! Sources are staged as links below the output directory, so that objects never lie beside sources and one source tree
+//! serves every kernel. What did not change is not built again.
+
+mod stage;
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::available_parallelism;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cache::Cache;
+use crate::doctor::{self, Task};
+use crate::progress::Progress;
+use crate::{Failure, Kernel, process, rustsrc};
+use stage::{Patch, Stage};
+
+/// How to build.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Whether klp.ko is built. Patches need it; ordinary modules do not.
+    pub core: bool,
+    /// How many compilers may run at once.
+    pub jobs: usize,
+    /// The directory that klp.ko's sources are in.
+    pub kmod: PathBuf,
+    /// Where cargo keeps what it compiled. Shared between kernels: most of it is the same for all of an architecture.
+    pub rust_target: PathBuf,
+}
+
+impl Default for Options {
+    /// klp.ko from this workspace, on every processor.
+    fn default() -> Self {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let target =
+            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
+        Options {
+            core: true,
+            jobs: available_parallelism().map_or(1, usize::from),
+            kmod: workspace.join("kmod"),
+            rust_target: target.join("klp/rust"),
+        }
+    }
+}
+
+/// What was built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// `OUT/klp.ko`, unless it was not asked for.
+    pub klp: Option<PathBuf>,
+    /// One `OUT/NAME.ko` for each patch, in the order given.
+    pub patches: Vec<PathBuf>,
+}
+
+/// Builds klp.ko and the modules of the directories `patches` for `kernel` into `out_dir`.
+///
+/// # Errors
+///
+/// A patch is no directory, has no sources, or shares its name with another ([`Failure::Usage`]); something is missing on
+/// this machine; or make failed: the error names the module and the kernel, and ends with what the compiler said.
+pub fn build(
+    kernel: &Kernel,
+    out_dir: &Path,
+    patches: &[PathBuf],
+    options: &Options,
+    progress: &Progress,
+) -> Result<Built> {
+    let patches = patches.iter().map(|dir| Patch::read(dir)).collect::<Result<Vec<_>, _>>()?;
+    distinct(&patches)?;
+    doctor::ensure(kernel.arch, Task::Build, progress)?;
+    let kmod = canonical(&options.kmod)?;
+    let work = out_dir.join("build");
+    fs::create_dir_all(&work).with_context(|| format!("cannot create {}", work.display()))?;
+    let (out_dir, work) = (canonical(out_dir)?, canonical(&work)?);
+    for path in [&work, &kmod, &kernel.build_dir] {
+        // Kbuild's lists are separated by spaces, its rules by colons.
+        if path.to_string_lossy().contains([' ', ':']) {
+            let message = format!(
+                "make cannot build in '{}': its path must not contain spaces or colons",
+                path.display()
+            );
+            return Err(Failure::Usage(message).into());
+        }
+    }
+    let _lock = lock(&out_dir.join("build.lock"))?;
+    Stage::for_kernel(&work, kernel)?;
+
+    let mut make = Make { kernel, options, progress, symbols: None, rust: None, kmod: &kmod };
+    let klp = match options.core {
+        true => {
+            let stage = Stage::kmod(&work, &kmod)?;
+            make.build("klp", &stage, true)?;
+            make.symbols = Some(stage.dir().join("Module.symvers"));
+            Some(deliver(&stage, &out_dir, "klp")?)
+        }
+        false => None,
+    };
+    let mut modules = Vec::new();
+    for patch in &patches {
+        let stage = Stage::patch(&work, patch, &kmod)?;
+        make.build(&patch.name, &stage, patch.is_rust())?;
+        modules.push(deliver(&stage, &out_dir, &patch.name)?);
+    }
+    Ok(Built { klp, patches: modules })
+}
+
+/// Two modules of one name could not be loaded together, nor lie in one directory.
+fn distinct(patches: &[Patch]) -> Result<(), Failure> {
+    let mut seen: HashMap<String, &Path> =
+        HashMap::from([("klp".to_owned(), Path::new("the SDK's own module"))]);
+    for patch in patches {
+        if let Some(other) = seen.insert(patch.kernel_name(), &patch.dir) {
+            return Err(Failure::Usage(format!(
+                "two modules would be named {}: {} and {}; rename one directory",
+                patch.kernel_name(),
+                other.display(),
+                patch.dir.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn canonical(path: &Path) -> Result<PathBuf> {
+    fs::canonicalize(path).with_context(|| format!("there is no {}", path.display()))
+}
+
+fn lock(path: &Path) -> Result<File> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    }
+    let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+    file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok(file)
+}
+
+/// Copies the module out of its build directory.
+fn deliver(stage: &Stage, out_dir: &Path, name: &str) -> Result<PathBuf> {
+    let file = format!("{name}.ko");
+    let (built, out) = (stage.dir().join(&file), out_dir.join(&file));
+    if !built.is_file() {
+        let found = stage.modules()?;
+        bail!(
+            "the directory's own Kbuild or Makefile built {} and not {file}: its obj-m must name {name}.o, after the \
+             directory",
+            if found.is_empty() { "no module".to_owned() } else { found.join(", ") }
+        );
+    }
+    fs::copy(&built, &out)
+        .with_context(|| format!("cannot copy {} to {}", built.display(), out.display()))?;
+    Ok(out)
+}
+
+/// Runs make for one kernel.
+struct Make<'a> {
+    kernel: &'a Kernel,
+    options: &'a Options,
+    progress: &'a Progress,
+    kmod: &'a Path,
+    /// What klp.ko exports.
+    symbols: Option<PathBuf>,
+    /// The environment that cargo finds core's sources by, once it was needed.
+    rust: Option<Vec<(String, String)>>,
+}
+
+/// What would change how make or cargo work: the flags are the kernel's, and jobs are counted here.
+const NOT_INHERITED: &[&str] = &[
+    "MAKEFLAGS",
+    "MFLAGS",
+    "MAKELEVEL",
+    "MAKEFILES",
+    "KBUILD_OUTPUT",
+    "KBUILD_EXTMOD",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_BUILD_RUSTFLAGS",
+    "CARGO_BUILD_TARGET",
+];
+
+impl Make<'_> {
+    fn build(&mut self, name: &str, stage: &Stage, rust: bool) -> Result<()> {
+        let Make { kernel, progress, .. } = *self;
+        let mut command = self.command(stage.dir());
+        let _lock = match rust {
+            true => {
+                let target = self.options.rust_target.join(kernel.arch.name);
+                fs::create_dir_all(&target).with_context(|| format!("cannot create {}", target.display()))?;
+                let target = canonical(&target)?;
+                command.envs(self.rust_env()?).env("KLP_RUST_TARGET_DIR", &target);
+                // Two kernels' builds of one crate would overwrite each other's library.
+                Some(lock(&target.join("klp.lock"))?)
+            }
+            false => None,
+        };
+        let output = progress.phase(format!("{name}.ko for {} ({})", kernel.id, kernel.arch), |_| {
+            let output = run(&mut command)?;
+            match output.success {
+                true => Ok(output.text),
+                false => Err(anyhow::anyhow!(
+                    "cannot build {name} for {} ({}, {}):\n{}",
+                    kernel.id,
+                    kernel.arch,
+                    kernel.release,
+                    output.text.trim_end()
+                )),
+            }
+        })?;
+        if !output.is_empty() {
+            progress.note(output.trim_end());
+        }
+        Ok(())
+    }
+
+    fn command(&self, dir: &Path) -> Command {
+        let Kernel { arch, build_dir, make_vars, .. } = self.kernel;
+        let mut command = Command::new("make");
+        // Only what a compiler has to say: no list of what is done.
+        command.args(["-s", "--no-print-directory", "-C"]).arg(build_dir);
+        command.arg(format!("M={}", dir.display()));
+        command.arg(format!("ARCH={}", arch.kernel_arch));
+        command.arg(format!("CROSS_COMPILE={}", arch.cross_compile()));
+        command.args(make_vars.iter().map(|(name, value)| format!("{name}={value}")));
+        command.arg(format!("-j{}", self.options.jobs.max(1)));
+        if let Some(symbols) = &self.symbols {
+            command.arg(format!("KBUILD_EXTRA_SYMBOLS={}", symbols.display()));
+        }
+        command.arg("modules").env("KLP_KMOD", self.kmod);
+        for name in NOT_INHERITED {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    fn rust_env(&mut self) -> Result<Vec<(String, String)>> {
+        if self.rust.is_none() {
+            self.rust = Some(rustsrc::env(&Cache::open()?, self.progress)?);
+        }
+        Ok(self.rust.clone().unwrap_or_default())
+    }
+}
+
+struct Output {
+    success: bool,
+    text: String,
+}
+
+/// Runs `command`; its output and its errors are one text, in the order they were written.
+fn run(command: &mut Command) -> Result<Output> {
+    let line = process::line(command);
+    let (mut reader, writer) = std::io::pipe().context("cannot make a pipe")?;
+    let errors = writer.try_clone().context("cannot make a pipe")?;
+    command.stdin(Stdio::null()).stdout(writer).stderr(errors).env("LC_ALL", "C.UTF-8");
+    let mut child = match command.spawn() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(doctor::missing("make").into());
+        }
+        child => child.with_context(|| format!("cannot run `{line}`"))?,
+    };
+    // The command holds the pipe's writing ends; the reader would wait for them for ever.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes).with_context(|| format!("cannot read from `{line}`"))?;
+    let status = child.wait().with_context(|| format!("cannot wait for `{line}`"))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines = text.lines().filter(|line| !is_noise(line));
+    let mut text = lines.fold(String::new(), |text, line| text + line + "\n");
+    if !status.success() && text.is_empty() {
+        text = format!("`{line}` failed ({status}) and said nothing");
+    }
+    Ok(Output { success: status.success(), text })
+}
+
+/// What kbuild says of stock kernels without meaning a fault: headers without a vmlinux give modules without BTF.
+fn is_noise(line: &str) -> bool {
+    line.starts_with("Skipping BTF generation")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Arch;
+
+    fn patch(name: &str) -> Patch {
+        Patch::of(name, &[&format!("{name}.c")])
+    }
+
+    #[test]
+    fn names_are_distinct_to_the_kernel() {
+        assert!(distinct(&[patch("a-b"), patch("a-c")]).is_ok());
+        let error = distinct(&[patch("a-b"), patch("x"), patch("a_b")]).expect_err("same");
+        assert!(error.to_string().contains("two modules would be named a_b"), "{error}");
+        assert!(distinct(&[patch("klp")]).is_err());
+    }
+
+    #[test]
+    fn the_make_line_names_the_architecture_its_way() {
+        let kernel = Kernel {
+            arch: Arch::by_name("ppc64").expect("arch"),
+            id: "test".to_owned(),
+            release: "6".to_owned(),
+            build_dir: "/k/build".into(),
+            image: "/k/image".into(),
+            modules: None,
+            busybox: "/b".into(),
+            make_vars: vec![("DEB_HOST_ARCH".to_owned(), "ppc64el".to_owned())],
+        };
+        let options = Options { jobs: 3, ..Options::default() };
+        let mut make = Make {
+            kernel: &kernel,
+            options: &options,
+            progress: &Progress::silent(),
+            kmod: Path::new("/kmod"),
+            symbols: None,
+            rust: None,
+        };
+        let line = "make -s --no-print-directory -C /k/build M=/o/build/x ARCH=powerpc \
+                    CROSS_COMPILE=powerpc64le-linux-gnu- DEB_HOST_ARCH=ppc64el -j3 modules";
+        assert_eq!(process::line(&make.command(Path::new("/o/build/x"))), line);
+        make.symbols = Some("/o/build/klp/Module.symvers".into());
+        let symbols = "KBUILD_EXTRA_SYMBOLS=/o/build/klp/Module.symvers modules";
+        assert!(process::line(&make.command(Path::new("/o/build/x"))).ends_with(symbols));
+    }
+
+    #[test]
+    fn output_is_in_order_and_without_noise() {
+        let script = "echo 1; echo 2 >&2; echo 'Skipping BTF generation for x.ko'; echo 3; exit 2";
+        let output = run(Command::new("sh").args(["-c", script])).expect("runs");
+        assert!(!output.success);
+        assert_eq!(output.text, "1\n2\n3\n");
+        assert!(run(&mut Command::new("false")).expect("runs").text.contains("said nothing"));
+    }
+}

@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! Debian's kernels, fetched into the cache as Debian's packages.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::{Kernel, make_vars, read, release};
+use crate::apt::{self, Root};
+use crate::cache::Cache;
+use crate::progress::Progress;
+use crate::{Arch, Failure, version};
+
+/// A distribution kernel that can be fetched.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Known {
+    /// What `--kernel` takes.
+    pub id: &'static str,
+    /// What it is, for a list.
+    pub about: &'static str,
+    /// What the versions of its packages begin with.
+    series: &'static str,
+}
+
+/// Every kernel that can be fetched, for each architecture.
+pub static KNOWN: &[Known] = &[
+    Known { id: "debian-6.1", about: "Debian 12 (bookworm)", series: "6.1." },
+    Known { id: "debian-6.12", about: "Debian 12 (bookworm), backports", series: "6.12." },
+];
+
+/// Where [`KNOWN`]'s packages are.
+const SUITES: &[&str] = &["bookworm", "bookworm-updates", "bookworm-security", "bookworm-backports"];
+
+// What an entry of the cache is made of: links to what the packages name after their versions.
+const BUILD: &str = "build";
+const IMAGE: &str = "image";
+const MODULES: &str = "modules";
+
+impl Known {
+    /// Looks a kernel up by its id.
+    ///
+    /// # Errors
+    ///
+    /// There is none of that name ([`Failure::Usage`]).
+    pub fn by_id(id: &str) -> Result<&'static Known> {
+        let known = KNOWN.iter().find(|known| known.id == id);
+        let ids: Vec<&str> = KNOWN.iter().map(|known| known.id).collect();
+        let message = || {
+            format!(
+                "there is no kernel '{id}': expected one of {}, or --kernel-dir and --image",
+                ids.join(", ")
+            )
+        };
+        Ok(known.ok_or_else(|| Failure::Usage(message()))?)
+    }
+
+    fn entry(&self, arch: &Arch) -> String {
+        format!("kernels/{}/{}", arch.name, self.id)
+    }
+
+    /// The kernel, if it was fetched before. Takes a few milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// The entry in the cache is damaged.
+    pub fn load(&self, cache: &Cache, arch: &'static Arch) -> Result<Option<Kernel>> {
+        let (Some(entry), Some(busybox)) = (cache.get(&self.entry(arch)), cached_busybox(cache, arch)) else {
+            return Ok(None);
+        };
+        let place = |link: &str| {
+            fs::canonicalize(entry.join(link)).with_context(|| {
+                format!(
+                    "the cache entry {} is damaged: remove it, and it will be fetched again",
+                    entry.display()
+                )
+            })
+        };
+        let build_dir = place(BUILD)?;
+        Ok(Some(Kernel {
+            arch,
+            id: self.id.to_owned(),
+            release: release(&build_dir)?,
+            make_vars: make_vars(&build_dir, arch)?,
+            build_dir,
+            image: place(IMAGE)?,
+            modules: Some(place(MODULES)?),
+            busybox,
+        }))
+    }
+
+    /// The kernel, fetched if it is not in the cache: image, modules, headers and a busybox.
+    ///
+    /// # Errors
+    ///
+    /// There is no apt or no mirror of Debian, the archive lacks the kernel, the download fails or the disk is full.
+    pub fn fetch(&self, cache: &Cache, arch: &'static Arch, progress: &Progress) -> Result<Kernel> {
+        if let Some(kernel) = self.load(cache, arch)? {
+            return Ok(kernel);
+        }
+        let host = apt::host_architecture()?;
+        let mut root = None;
+        cache.publish(&self.entry(arch), progress, |entry| {
+            let root = root.insert(open_root(cache, arch, &host, progress)?);
+            let plan = Plan::new(root, arch, self.series, &host)
+                .with_context(|| format!("cannot find {} for {arch}", self.id))?;
+            progress.phase(format!("{} for {arch}: {}", self.id, plan.release), |_| {
+                root.unpack(&plan.packages, entry)?;
+                tidy(entry, &plan.release, arch)
+            })
+        })?;
+        fetch_busybox(cache, arch, root, progress)?;
+        self.load(cache, arch)?
+            .with_context(|| format!("{} for {arch} is not in the cache after all", self.id))
+    }
+}
+
+fn open_root(cache: &Cache, arch: &Arch, host: &str, progress: &Progress) -> Result<Root> {
+    let mut architectures = vec![host];
+    if arch.debian != host {
+        architectures.push(arch.debian);
+    }
+    Root::open(cache, arch.debian, &architectures, SUITES, progress)
+}
+
+fn busybox_entry(arch: &Arch) -> String {
+    format!("busybox/{}", arch.name)
+}
+
+fn cached_busybox(cache: &Cache, arch: &Arch) -> Option<PathBuf> {
+    cache.get(&busybox_entry(arch)).map(|entry| entry.join("bin/busybox"))
+}
+
+pub(super) fn fetch_busybox(
+    cache: &Cache,
+    arch: &Arch,
+    root: Option<Root>,
+    progress: &Progress,
+) -> Result<PathBuf> {
+    cache.publish(&busybox_entry(arch), progress, |entry| {
+        let root = match root {
+            Some(root) => root,
+            None => open_root(cache, arch, &apt::host_architecture()?, progress)?,
+        };
+        progress.phase(format!("busybox for {arch}"), |_| {
+            root.unpack(&[format!("busybox-static:{}", arch.debian)], entry)
+        })?;
+        remove(&entry.join("usr"))
+    })?;
+    cached_busybox(cache, arch).with_context(|| format!("busybox for {arch} is not in the cache after all"))
+}
+
+/// The packages that make a kernel.
+#[derive(Debug)]
+struct Plan {
+    release: String,
+    packages: Vec<String>,
+}
+
+impl Plan {
+    /// The newest kernel of `series` whose packages are all there.
+    fn new(root: &Root, arch: &Arch, series: &str, host: &str) -> Result<Plan> {
+        let names = root.names("linux-headers-")?;
+        let mut lacking = Vec::new();
+        for version in versions(&names, series, arch.flavour) {
+            match Plan::complete(root, arch, version, host)? {
+                Ok(plan) => return Ok(plan),
+                Err(reason) => lacking.push(reason),
+            }
+        }
+        if lacking.is_empty() {
+            lacking.push(format!("there is no package linux-headers-{series}*-{}", arch.flavour));
+        }
+        if !root.complaint().is_empty() {
+            lacking.push(format!("apt could not get all package lists:\n{}", root.complaint()));
+        }
+        bail!("{}", lacking.join("\n"))
+    }
+
+    fn complete(root: &Root, arch: &Arch, version: &str, host: &str) -> Result<Result<Plan, String>> {
+        let release = format!("{version}-{}", arch.flavour);
+        let headers = format!("linux-headers-{release}:{}", arch.debian);
+        let Some(record) = root.records(&headers)?.into_iter().next() else {
+            return Ok(Err(format!("the archive names {headers}, and does not have it")));
+        };
+        let mut packages = vec![headers];
+        for (prefix, host_tool) in [("linux-headers-", false), ("linux-kbuild-", true)] {
+            let Some(name) = record.depends.iter().find(|name| name.starts_with(prefix)) else {
+                return Ok(Err(format!("{} does not depend on a {prefix}* package", packages[0])));
+            };
+            packages.push(if host_tool { format!("{name}:{host}") } else { name.clone() });
+        }
+        // An archive without signed kernels calls it unsigned.
+        let images = ["", "-unsigned"].map(|suffix| format!("linux-image-{release}{suffix}:{}", arch.debian));
+        for image in images {
+            if !root.records(&image)?.is_empty() {
+                packages.push(image);
+                break;
+            }
+        }
+        if packages.len() < 4 {
+            return Ok(Err(format!("the archive has no linux-image-{release}")));
+        }
+        for package in &packages {
+            if root.records(package)?.is_empty() {
+                return Ok(Err(format!(
+                    "the archive does not have {package}, which linux-headers-{release} needs"
+                )));
+            }
+        }
+        Ok(Ok(Plan { release, packages }))
+    }
+}
+
+/// The versions of `series` that there are headers of for the plain flavour, newest first.
+fn versions<'a>(names: &'a [String], series: &str, flavour: &str) -> Vec<&'a str> {
+    // A longer flavour ends alike: 6.1.0-50-cloud-amd64 is not for amd64.
+    let is_version = |text: &&str| {
+        text.starts_with(series) && text.split('-').all(|part| part.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let suffix = format!("-{flavour}");
+    let mut versions: Vec<&str> = names
+        .iter()
+        .filter_map(|name| name.strip_prefix("linux-headers-")?.strip_suffix(&suffix))
+        .filter(is_version)
+        .collect();
+    versions.sort_by(|a, b| version::compare(b, a));
+    versions.dedup();
+    versions
+}
+
+/// Turns the unpacked packages in `entry` into an entry of the cache.
+fn tidy(entry: &Path, release: &str, arch: &Arch) -> Result<()> {
+    let headers = format!("usr/src/linux-headers-{release}");
+    // The path of the other package is absolute; an entry has none of its own, so that a cache can be moved.
+    let makefile = entry.join(&headers).join("Makefile");
+    let text = read(&makefile)?;
+    let text = text.replace("/usr/src/", "$(dir $(lastword $(MAKEFILE_LIST)))../");
+    fs::write(&makefile, text).with_context(|| format!("cannot write {}", makefile.display()))?;
+
+    let image = match arch.qemu.image {
+        crate::arch::Image::Vmlinuz => format!("boot/vmlinuz-{release}"),
+        crate::arch::Image::Vmlinux => format!("boot/vmlinux-{release}"),
+    };
+    let modules = format!("lib/modules/{release}");
+    for (link, target) in [(BUILD, &headers), (IMAGE, &image), (MODULES, &modules)] {
+        if !entry.join(target).exists() {
+            bail!("the packages of {release} have no {target}");
+        }
+        symlink(target, entry.join(link)).with_context(|| format!("cannot create the link {link}"))?;
+    }
+    for bulk in ["usr/share", "etc"] {
+        remove(&entry.join(bulk))?;
+    }
+    // They lead to the host's /usr/src.
+    for link in ["build", "source"] {
+        let link = entry.join(&modules).join(link);
+        if link.is_symlink() {
+            fs::remove_file(&link).with_context(|| format!("cannot remove {}", link.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_of_the_plain_flavour_is_first() {
+        let names: Vec<String> = [
+            "linux-headers-6.1.0-9-amd64",
+            "linux-headers-6.1.0-50-amd64",
+            "linux-headers-6.1.0-50-cloud-amd64",
+            "linux-headers-6.1.0-51-rt-amd64",
+            "linux-headers-6.1.0-52-arm64",
+            "linux-headers-6.12.95+deb12-amd64",
+            "linux-headers-6.12.107+deb12-amd64",
+            "linux-headers-6.12.107+deb12-common",
+            "linux-headers-amd64",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        assert_eq!(versions(&names, "6.1.", "amd64"), ["6.1.0-50", "6.1.0-9"]);
+        assert_eq!(versions(&names, "6.12.", "amd64"), ["6.12.107+deb12", "6.12.95+deb12"]);
+        assert!(versions(&names, "6.12.", "s390x").is_empty());
+    }
+
+    #[test]
+    fn an_entry_has_no_path_of_the_packages_own() {
+        let dir = tempfile::tempdir().expect("dir");
+        let arch = Arch::by_name("ppc64").expect("arch");
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().expect("parent")).expect("dir");
+            fs::write(path, text).expect("write");
+        };
+        write("usr/src/linux-headers-1-x/Makefile", "include /usr/src/linux-headers-1-common/Makefile\n");
+        write("usr/share/doc/bulk", "");
+        write("lib/modules/1-x/kernel/a.ko", "");
+        symlink("/usr/src/linux-headers-1-x", dir.path().join("lib/modules/1-x/build")).expect("link");
+        let error = tidy(dir.path(), "1-x", arch).expect_err("no image");
+        assert!(error.to_string().contains("boot/vmlinux-1-x"), "{error}");
+        fs::remove_file(dir.path().join(BUILD)).expect("remove");
+
+        write("boot/vmlinux-1-x", "");
+        write("usr/src/linux-headers-1-x/Makefile", "include /usr/src/linux-headers-1-common/Makefile\n");
+        tidy(dir.path(), "1-x", arch).expect("tidy");
+        assert_eq!(
+            read(&dir.path().join("build/Makefile")).expect("Makefile"),
+            "include $(dir $(lastword $(MAKEFILE_LIST)))../linux-headers-1-common/Makefile\n"
+        );
+        assert!(dir.path().join("modules/kernel/a.ko").is_file());
+        assert!(!dir.path().join("modules/build").is_symlink());
+        assert!(!dir.path().join("usr/share").exists());
+    }
+
+    #[test]
+    fn an_unknown_kernel_is_a_usage_error() {
+        let error = Known::by_id("debian-2.4").expect_err("unknown");
+        assert_eq!(crate::exit_status(&error), 2);
+        assert!(error.to_string().contains("debian-6.1, debian-6.12"), "{error}");
+    }
+}
