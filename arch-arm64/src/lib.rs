@@ -27,7 +27,7 @@ pub struct Arm64;
 
 impl Architecture for Arm64 {
     const NAME: &'static str = "arm64";
-    /// `EM_AARCH64` (AAELF64 §5.2.1).
+    /// `EM_AARCH64` (AAELF64, "ELF Header").
     const ELF_MACHINE: u16 = 183;
     const ENDIAN: Endian = Endian::Little;
     const INSN_ALIGN: u64 = 4;

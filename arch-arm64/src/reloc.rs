@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! Relocations of kernel modules: what `apply_relocate_add` in `arch/arm64/kernel/module.c` knows (AAELF64 §5.7).
+//! Relocations of kernel modules: what `apply_relocate_add` in `arch/arm64/kernel/module.c` knows (AAELF64,
+//! "Relocation").
 //!
 //! Two kernel-side matters are the caller's: a branch out of reach goes through a veneer, and on cores with erratum
 //! 843419 the loader avoids an ADRP at the last two words of a page.
@@ -8,7 +9,7 @@ use klp_core::reloc::{RelocError, Relocate, Relocation};
 
 use crate::{Arm64, insn};
 
-/// Relocation types (AAELF64 §5.7.3 to §5.7.6).
+/// Relocation types (AAELF64, "Static AArch64 relocations").
 mod r {
     pub(super) const NONE: u32 = 0;
     pub(super) const NONE_WITHDRAWN: u32 = 256;
@@ -101,7 +102,7 @@ enum Movw {
     Signed,
 }
 
-/// Group `group` holds bits 16 × `group` and up (AAELF64 §5.7.7, "MOVW").
+/// Group `group` holds bits 16 × `group` and up (AAELF64, "Group relocations").
 fn movw(code: &mut [u8], value: i64, group: u32, how: Movw) -> Result<usize, RelocError> {
     const OPC: u32 = 3 << 29;
     const MOVN: u32 = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! Frame records of arm64 (AAPCS64 §6.4.6).
+//! Frame records of arm64 (AAPCS64, "The Frame Pointer").
 //!
 //! ```text
 //! caller.fp = [fp]
@@ -37,7 +37,7 @@ fn is_exception(record: Addr, fp: u64, lr: u64, memory: &impl Memory) -> bool {
 }
 
 impl Unwind for Arm64 {
-    /// The stack pointer's (AAPCS64 §6.4.5.1); compilers keep records aligned like it.
+    /// The stack pointer's (AAPCS64, "Universal stack constraints"); compilers keep records aligned like it.
     const FRAME_ALIGN: u64 = 16;
 
     /// `bottom` is the address of the register block at the high end of the task's stack, which every task has

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! Branches and veneers (Power ISA Book I §2.4 "Branch Instructions").
+//! Branches and veneers (Power ISA Book I, "Branch Instructions").
 
 use klp_core::Addr;
 use klp_core::branch::{Branch, BranchError, BranchKind, BranchTarget, Code, FarBranch, Reach};
@@ -17,7 +17,7 @@ const XO_BCCTR: u32 = 528;
 const XO_BCTAR: u32 = 560;
 
 /// `bcl 20,31,$+4` reads the program counter. It is no call: nothing returns to what follows it, and the processor keeps
-/// it out of its link stack (Power ISA Book I §2.4).
+/// it out of its link stack (same chapter).
 const BCL_PC: u32 = 0x429f_0005;
 
 /// Whether LR is set.
@@ -98,11 +98,11 @@ impl FarBranch for Ppc64 {
         return_address.is_multiple_of(4) && branches && links(insn) && insn != BCL_PC
     }
 
-    /// Loads any address into r12, so that `target` may be a global entry point (ELFv2 §2.3.2.1). Only r12 and CTR
-    /// change, which the ABI leaves to linkage code (§2.2.1.1).
+    /// Loads any address into r12, so that `target` may be a global entry point (ELFv2, "Function Prologue"). Only
+    /// r12 and CTR change, which the ABI leaves to linkage code (ELFv2, "Register Roles").
     ///
     /// It does not save the TOC pointer. A call into code with another TOC needs `std r2,24(r1)` before and
-    /// `ld r2,24(r1)` after it (§2.2.1, §4.2.5): the call site's business.
+    /// `ld r2,24(r1)` after it (ELFv2, "Function Calls"): the call site's business.
     fn veneer(at: Addr, target: Addr) -> Result<Code, BranchError> {
         check_aligned(at)?;
         check_aligned(target)?;

@@ -12,9 +12,10 @@
 //! | r3 … r10 | `gpr[3]` … `gpr[10]` | from the block |
 //!
 //! A replacement that lives in a module has a TOC of its own. It is entered at its global entry point, which derives r2
-//! from r12 (ELFv2 §2.3.2.1), and when it returns r2 must again be what it was at the site: a caller that shares the
-//! patched function's TOC relies on it (§2.2.1.1). Somebody has to keep r2 and the return address meanwhile, and cannot
-//! do so on the machine stack, where the parameter save area has its fixed place (§2.2.3).
+//! from r12 (ELFv2, "Function Prologue"), and when it returns r2 must again be what it was at the site: a caller that
+//! shares the patched function's TOC relies on it ("Register Roles"). Somebody has to keep r2 and the return address
+//! meanwhile, and cannot do so on the machine stack, where the parameter save area has its fixed place ("The Stack
+//! Frame").
 //!
 //! The callback could point `link` at code that puts r2 back, were it not for the function-graph tracer: its callback
 //! sets `link` from the return address it was passed as an argument, whatever is in the block, and which callback runs
@@ -48,7 +49,8 @@ const fn is_bl(insn: u32) -> bool {
 
 /// Whether these two instructions derive the TOC pointer r2 from the global entry point's address in r12.
 ///
-/// `addis r2,r12,x; addi r2,r2,y`, or `ld r2,x(r12); add r2,r2,r12` of the large code model (ELFv2 §2.3.2.1).
+/// `addis r2,r12,x; addi r2,r2,y`, or `ld r2,x(r12); add r2,r2,r12` of the large code model (ELFv2, "Function
+/// Prologue").
 const fn is_toc_setup(first: u32, second: u32) -> bool {
     let near = first >> 16 == 0x3c4c && second >> 16 == 0x3842;
     let far = first & 0xffff_0003 == 0xe84c_0000 && second == 0x7c42_6214;
@@ -88,7 +90,7 @@ impl FtraceRedirect for Ppc64 {
     }
 
     /// A kprobe by name lies at the function's ftrace site, or else at its local entry point (`kprobe_lookup_name`,
-    /// `arch/powerpc/kernel/kprobes.c`). A function is called through its global entry point (ELFv2 §2.3.2.1).
+    /// `arch/powerpc/kernel/kprobes.c`). A function is called through its global entry point.
     fn function_of_probe(found: Addr, code_before: &[u8]) -> Addr {
         let mut len = code_before.len();
         let ends_in = |len: usize, want: u32| len >= 4 && insn(code_before, len - 4) == Some(want);

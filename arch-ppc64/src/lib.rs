@@ -9,6 +9,7 @@
 //! Compilers before `-mprofile-kernel`'s present form put `std r0,16(r1)` between `mflr r0` and the site: 4 bytes more.
 //!
 //! References: "64-Bit ELF V2 ABI Specification" (ELFv2 for short), "Power ISA" version 3.0 B, Book I.
+//! Both are cited by the titles of their sections, whose numbers differ between editions.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -25,7 +26,7 @@ pub struct Ppc64;
 
 impl Architecture for Ppc64 {
     const NAME: &'static str = "ppc64";
-    /// `EM_PPC64` (ELFv2 §3.1).
+    /// `EM_PPC64` (ELFv2, "ELF Header").
     const ELF_MACHINE: u16 = 21;
     const ENDIAN: Endian = Endian::Little;
     const INSN_ALIGN: u64 = 4;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! Relocations of kernel modules: what `apply_relocate_add` in `arch/powerpc/kernel/module_64.c` knows (ELFv2 §3.5.3).
+//! Relocations of kernel modules: what `apply_relocate_add` in `arch/powerpc/kernel/module_64.c` knows (ELFv2,
+//! "Relocation Types").
 //!
 //! What the caller passes as [`Relocation::symbol`]:
 //!
@@ -7,7 +8,7 @@
 //! |---|---|
 //! | `TOC16*` | S − .TOC., the symbol's distance from the module's TOC pointer |
 //! | `TOC` | .TOC. |
-//! | `REL24` | the entry point to branch to: the local one if caller and callee share a TOC (§2.3.2.1), else a stub |
+//! | `REL24` | the entry point to branch to: the local one if caller and callee share a TOC, else a stub |
 //! | others | S |
 
 use klp_core::branch::FarBranch;
@@ -15,7 +16,7 @@ use klp_core::reloc::{RelocError, Relocate, Relocation};
 
 use crate::{Ppc64, insn};
 
-/// Relocation types (ELFv2 §3.5.4).
+/// Relocation types (ELFv2, "Relocation Types Table").
 mod r {
     pub(super) const NONE: u32 = 0;
     pub(super) const ADDR32: u32 = 1;
@@ -38,7 +39,7 @@ mod r {
     pub(super) const REL16_HA: u32 = 252;
 }
 
-/// Which sixteen bits of a value an instruction holds (ELFv2 §3.5.2, the operators `#lo`, `#hi`, `#ha`).
+/// Which sixteen bits of a value an instruction holds (ELFv2, "Relocation Types": the operators `#lo`, `#hi`, `#ha`).
 #[derive(Clone, Copy)]
 enum Half {
     /// All of a value that fits.
@@ -63,7 +64,7 @@ fn store<const N: usize>(code: &mut [u8], bytes: [u8; N]) -> Result<usize, Reloc
 }
 
 /// Stores a half of `value` in a `half16` field, which is all of the place, or a `half16ds` field, whose low two bits
-/// belong to the opcode (ELFv2 §3.5.1).
+/// belong to the opcode (ELFv2, "Relocation Fields").
 fn store_half(code: &mut [u8], value: i64, half: Half, ds: bool) -> Result<usize, RelocError> {
     let value = match half {
         Half::Whole => signed(value, 16)?,
@@ -82,7 +83,7 @@ fn store_half(code: &mut [u8], value: i64, half: Half, ds: bool) -> Result<usize
     store(code, ((value.cast_unsigned() & 0xffff) as u16 | kept).to_le_bytes())
 }
 
-/// Points the branch at the place to `to` (a `low24` field, ELFv2 §3.5.1).
+/// Points the branch at the place to `to` (a `low24` field).
 fn store_branch(code: &mut [u8], place: u64, to: u64) -> Result<usize, RelocError> {
     let old = insn(code, 0).ok_or(RelocError::ShortCode)?;
     if old & 0xfc00_0002 != 0x4800_0000 {
@@ -108,7 +109,7 @@ impl Relocate for Ppc64 {
             // Markers. ENTRY allows to shorten the large code model's entry sequence, which is right as it is.
             r::NONE | r::TOCSAVE | r::ENTRY => Ok(0),
             r::ADDR64 => store(code, absolute.to_le_bytes()),
-            // word32*: signed or unsigned (ELFv2 §3.5.1).
+            // word32*: signed or unsigned (ELFv2, "Relocation Fields").
             r::ADDR32 if u32::try_from(value).is_ok() || i32::try_from(value).is_ok() => {
                 store(code, ((absolute & 0xffff_ffff) as u32).to_le_bytes())
             }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! Stack frames of ppc64 (ELFv2 §2.2.2).
+//! Stack frames of ppc64 (ELFv2, "The Stack Frame").
 //!
 //! ```text
 //! caller.sp = [sp]            back chain word
@@ -14,10 +14,10 @@ use klp_core::unwind::{Cursor, Memory, Step, Unreliable, Unwind};
 
 use crate::Ppc64;
 
-/// Size in bytes of the smallest frame: back chain, CR save, LR save, TOC save (ELFv2 §2.2.2).
+/// Size in bytes of the smallest frame: back chain, CR save, LR save, TOC save ("Minimum Stack Frame Elements").
 const MIN_FRAME: u64 = 32;
 
-/// Offset of the LR save doubleword from the back chain word (ELFv2 §2.2.2).
+/// Offset of the LR save doubleword from the back chain word (same section).
 const LR_SAVE: u64 = 16;
 
 /// What exception entry leaves in its frame: "REGS" as the bytes lie in memory (`STACK_FRAME_REGS_MARKER`,
@@ -30,7 +30,7 @@ const REGS_MARKER: u64 = 0x5347_4552;
 const REGS_MARKER_OFFSETS: [u64; 2] = [32, 96];
 
 impl Unwind for Ppc64 {
-    /// ELFv2 §2.2.2: "quadword aligned".
+    /// "General Stack Frame Requirements": quadword aligned.
     const FRAME_ALIGN: u64 = 16;
 
     /// `bottom` is the stack pointer that entry code set up before it called C: that frame's own chain word is user

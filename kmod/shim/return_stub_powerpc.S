@@ -27,7 +27,7 @@
 	.text
 /*
  * Entered by the trampoline's bctr. LR: where the call shall return to, all tracers considered. r2: as at the patch site.
- * r3...r10, r13...r31: the caller's. Free: r0, r11, r12, CTR, CR0 (ELFv2 ABI 2.2.1.1).
+ * r3...r10, r13...r31: the caller's. Free: r0, r11, r12, CTR, CR0 (ELFv2 ABI, "Register Roles").
  */
 _GLOBAL(klp_return_stub)
 	ld	r12, PACACURRENT(r13)
@@ -42,7 +42,7 @@ _GLOBAL(klp_return_stub)
 	std	r0, NEWEST + FRAME_RA(r12)
 	ld	r0, NEWEST + FRAME_CONTEXT(r12)	/* the replacement's global entry point... */
 	std	r2, NEWEST + FRAME_CONTEXT(r12)
-	mr	r12, r0				/* ...which expects its address here (2.3.2.1) */
+	mr	r12, r0				/* ...which expects its address here */
 	mtctr	r12
 	bctrl
 
