@@ -70,7 +70,8 @@ impl FarBranch for Arm64 {
         return_address.is_multiple_of(4) && call.is_some_and(|branch| branch.kind == BranchKind::Call)
     }
 
-    /// Loads any address into x16, one of the two registers that the ABI leaves to veneers (AAPCS64, "General-purpose Registers").
+    /// Loads any address into x16, one of the two registers that the ABI leaves to veneers (AAPCS64, "General-purpose
+    /// Registers").
     ///
     /// The kernel's own module PLT is `adrp; add; br x16` (`arch/arm64/kernel/module-plts.c`): three instructions, but
     /// the distance is limited to 4 GiB, which a kernel with a randomised module area may exceed, and the code depends
