@@ -1,2 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! Conformance suites.
+//! Conformance: what an architecture and a kernel must show before live patching them can be trusted.
+//!
+//! Two suites, each one list of cases for every architecture: [`guest`] runs on real kernels in QEMU, `host` checks
+//! facts and encodings against independent disassemblers.
+
+pub mod guest;
+pub mod report;

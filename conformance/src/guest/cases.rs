@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! The list of cases, read from the headers of their scripts.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+/// One case, as its script's header describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// Its number, such as `G5.1`.
+    pub id: String,
+    /// What it proves.
+    pub name: String,
+    /// The document and section it comes from.
+    pub source: String,
+}
+
+impl Case {
+    /// Whether a filter names the case: its id, or the beginning of it up to a dot (`G5` names `G5.1`).
+    pub fn matches(&self, filter: &str) -> bool {
+        self.id == filter || self.id.strip_prefix(filter).is_some_and(|rest| rest.starts_with('.'))
+    }
+}
+
+/// All cases, in the order in which they run.
+///
+/// # Errors
+///
+/// A script cannot be read, has no header, or shares its number with another.
+pub fn all() -> Result<Vec<Case>> {
+    let dir = super::dir().join("cases");
+    let mut paths: Vec<_> = fs::read_dir(&dir)
+        .with_context(|| format!("cannot list {}", dir.display()))?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "sh"));
+    paths.sort();
+    let mut cases: Vec<Case> = Vec::new();
+    for path in paths {
+        let case = read(&path)?;
+        ensure!(
+            cases.iter().all(|other| other.id != case.id),
+            "{}: the id {} is taken by another case",
+            path.display(),
+            case.id
+        );
+        cases.push(case);
+    }
+    ensure!(!cases.is_empty(), "there are no cases in {}", dir.display());
+    Ok(cases)
+}
+
+fn read(path: &Path) -> Result<Case> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    parse(&text).with_context(|| path.display().to_string())
+}
+
+fn parse(text: &str) -> Result<Case> {
+    let field = |key: &str| {
+        text.lines()
+            .filter_map(|line| line.strip_prefix("# "))
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
+            .map(|value| value.trim().to_owned())
+            .with_context(|| format!("expected a line '# {key}: …' in the script's header"))
+    };
+    Ok(Case { id: field("id")?, name: field("name")?, source: field("source")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_gives_id_name_and_source() {
+        let case = parse("# SPDX\n# id: G1.2\n# name: it works\n# source: livepatch.rst, \"x\"\n").unwrap();
+        assert_eq!((case.id.as_str(), case.name.as_str()), ("G1.2", "it works"));
+        assert_eq!(case.source, "livepatch.rst, \"x\"");
+        assert!(parse("# id: G1.2\n# name: it works\n").is_err(), "a case without a source");
+    }
+
+    #[test]
+    fn a_filter_names_a_case_or_its_group_and_nothing_else() {
+        let case = Case { id: "G1.2".into(), name: String::new(), source: String::new() };
+        assert!(case.matches("G1.2") && case.matches("G1"));
+        assert!(!case.matches("G1.") && !case.matches("G") && !case.matches("G1.20"));
+    }
+}

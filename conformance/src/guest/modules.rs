@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! The modules that the cases load, built for one kernel.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use klp_host::kbuild::{self, Built};
+use klp_host::ksource;
+use klp_host::progress::Progress;
+use klp_host::{ARCHES, Kernel};
+
+/// Where builds for `kernel` are kept between runs.
+fn out_dir(kernel: &Kernel) -> PathBuf {
+    kbuild::target_dir().join(format!("conformance/{}-{}", kernel.arch.name, kernel.id.replace('/', "_")))
+}
+
+/// Builds klp.ko and every module that a case loads: those of `guest/modules`, the examples, and the kernel's own
+/// livepatch sample, unchanged.
+///
+/// # Errors
+///
+/// The kernel's sources cannot be had, or something does not build.
+pub fn build_all(kernel: &Kernel, progress: &Progress) -> Result<Built> {
+    let mut dirs = subdirectories(&super::dir().join("modules"))?;
+    dirs.extend(subdirectories(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples"))?);
+    dirs.push(ksource::livepatch_sample(progress)?);
+    kbuild::build(kernel, &out_dir(kernel), &dirs, &kbuild::Options::default(), progress)
+}
+
+fn subdirectories(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found: Vec<PathBuf> = fs::read_dir(dir)
+        .with_context(|| format!("cannot list {}", dir.display()))?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    found.retain(|path| path.is_dir());
+    found.sort();
+    ensure!(!found.is_empty(), "there are no modules in {}", dir.display());
+    Ok(found)
+}
+
+/// Modules that `kernel` must refuse: one of another architecture, one of another version of its own.
+pub(super) struct Foreign {
+    pub(super) other_arch: PathBuf,
+    pub(super) other_kernel: PathBuf,
+}
+
+/// Builds an example for two other kernels.
+pub(super) fn foreign(
+    kernel: &Kernel,
+    fetch: &dyn Fn(&'static klp_host::Arch, &str) -> Result<Kernel>,
+    progress: &Progress,
+) -> Result<Foreign> {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/livepatch-cmdline");
+    let build = |other: &Kernel| -> Result<PathBuf> {
+        let built =
+            kbuild::build(other, &out_dir(other), std::slice::from_ref(&example), &kbuild::Options::default(), progress)?;
+        built.patches.into_iter().next().context("the build made no module")
+    };
+    let other_arch = ARCHES.iter().find(|arch| **arch != *kernel.arch).context("there is but one architecture")?;
+    let other_id = if kernel.id == "debian-6.1" { "debian-6.12" } else { "debian-6.1" };
+    Ok(Foreign {
+        other_arch: build(&fetch(other_arch, "debian-6.1")?)?,
+        other_kernel: build(&fetch(kernel.arch, other_id)?)?,
+    })
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! Running the cases in guests of one kernel.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use klp_host::guest::{Added, Job, MODULE_DIR};
+use klp_host::progress::Progress;
+use klp_host::qemu::{self, RunResult, RunSpec, Sink};
+use klp_host::{Arch, Kernel, klog};
+
+use super::{Case, cases, ktap, modules};
+use crate::report::{CaseResult, Outcome};
+
+/// What to run.
+pub struct Options<'a> {
+    /// Filters: ids or groups; empty for all.
+    pub filters: &'a [String],
+    /// How a kernel is had that another case's module is built for.
+    pub fetch: &'a (dyn Fn(&'static Arch, &str) -> Result<Kernel> + Sync),
+    /// How long one guest may take.
+    pub timeout: Duration,
+    /// Kernel arguments for every guest.
+    pub append: &'a str,
+}
+
+/// Runs the cases on `kernel`.
+///
+/// # Errors
+///
+/// Something the cases need cannot be built, this machine lacks something, or no case matches the filters. Whatever
+/// goes wrong in a guest is the result of a case.
+pub fn run(kernel: &Kernel, options: &Options<'_>, progress: &Progress) -> Result<Vec<CaseResult>> {
+    let mut left: Vec<Case> = cases::all()?;
+    if !options.filters.is_empty() {
+        left.retain(|case| options.filters.iter().any(|filter| case.matches(filter)));
+    }
+    ensure!(!left.is_empty(), "no case matches {}", options.filters.join(", "));
+    let built = modules::build_all(kernel, progress)?;
+    let klp = built.klp.clone().context("the build made no klp.ko")?;
+    let foreign = modules::foreign(kernel, options.fetch, progress)?;
+    let mut added = vec![
+        at(super::dir().join("run.sh"), "/klp/run.sh"),
+        at(super::dir().join("lib.sh"), "/klp/lib.sh"),
+        at(super::dir().join("cases"), "/klp/cases"),
+        at(foreign.other_arch, &format!("{MODULE_DIR}/foreign/other-arch.ko")),
+        at(foreign.other_kernel, &format!("{MODULE_DIR}/foreign/other-kernel.ko")),
+    ];
+    for module in &built.patches {
+        let name = module.file_name().unwrap_or_default().to_string_lossy();
+        added.push(at(module.clone(), &format!("{MODULE_DIR}/{name}")));
+    }
+
+    let mut results = Vec::new();
+    progress.phase(format!("guest cases on {} {}", kernel.arch, kernel.id), |phase| -> Result<()> {
+        while !left.is_empty() {
+            let ids: Vec<&str> = left.iter().map(|case| case.id.as_str()).collect();
+            let spec = RunSpec {
+                modules: vec![klp.clone()],
+                timeout: Some(options.timeout),
+                added: added.clone(),
+                append: options.append.to_owned(),
+                ..RunSpec::new(kernel, Job::Exec(format!("sh /klp/run.sh {}", ids.join(" "))))
+            };
+            let mut count = |done: usize| phase.detail(format!("{} of {}", done + results.len(), left.len()));
+            let run = qemu::run(&spec, &mut Counter { text: String::new(), count: &mut count })?;
+            let before = left.len();
+            let reported = results_of(kernel, &left, &run);
+            left.retain(|case| reported.iter().all(|result| result.id != case.id));
+            results.extend(reported);
+            ensure!(left.len() < before, "a guest ran none of the cases");
+        }
+        Ok(())
+    })?;
+    Ok(results)
+}
+
+fn at(source: PathBuf, guest_path: &str) -> Added {
+    Added { source, guest_path: guest_path.to_owned() }
+}
+
+/// Tells the progress how many cases are done.
+struct Counter<'a> {
+    text: String,
+    count: &'a mut dyn FnMut(usize),
+}
+
+impl Sink for Counter<'_> {
+    fn stdout(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.text += &String::from_utf8_lossy(bytes);
+        (self.count)(ktap::parse(&self.text).len());
+        Ok(())
+    }
+}
+
+/// The results of one guest: of every case that reported, and of the first that did not, during which the guest ended.
+fn results_of(kernel: &Kernel, cases: &[Case], run: &RunResult) -> Vec<CaseResult> {
+    let reported = ktap::parse(&String::from_utf8_lossy(&run.stdout));
+    let logs = split_log(&run.console);
+    let mut results = Vec::new();
+    for case in cases {
+        let log = logs.get(&case.id).cloned().unwrap_or_default();
+        let outcome = match reported.get(&case.id) {
+            None => Outcome::Failed(format!("the guest ended during this case: {}", ending(run))),
+            Some(line) => judge(line, &log),
+        };
+        let ended = !reported.contains_key(&case.id);
+        results.push(CaseResult {
+            id: case.id.clone(),
+            name: case.name.clone(),
+            source: case.source.clone(),
+            arch: kernel.arch.name.to_owned(),
+            kernel: Some(kernel.id.clone()),
+            outcome,
+            duration: Duration::ZERO,
+            log,
+        });
+        if ended {
+            return results;
+        }
+    }
+    // Everything reported; what is wrong outside of any case is the last one's.
+    if let (Err(failure), Some(last)) = (run.verdict(), results.last_mut())
+        && !results_explain(&reported, run)
+        && !matches!(last.outcome, Outcome::Failed(_))
+    {
+        last.outcome = Outcome::Failed(format!("after the last case: {failure}"));
+    }
+    results
+}
+
+/// Whether the run's failure is one that a case already answers for: its exit status says that a case failed, or the
+/// kernel complained within a case.
+fn results_explain(reported: &BTreeMap<String, ktap::Line>, run: &RunResult) -> bool {
+    let failed = reported.values().any(|line| !line.ok);
+    let within = split_log(&run.console).values().any(|log| !klog::scan(log).is_empty());
+    failed && matches!(run.end, qemu::End::Exited(_)) && run.findings.is_empty() || within
+}
+
+fn judge(line: &ktap::Line, log: &str) -> Outcome {
+    if let Some(finding) = klog::scan(log).first() {
+        return Outcome::Failed(format!("the kernel complained: {finding}"));
+    }
+    match (&line.skip, line.ok) {
+        (Some(reason), _) if reason.is_empty() => Outcome::Failed("skipped without a reason".to_owned()),
+        (Some(reason), _) => Outcome::Skipped(reason.clone()),
+        (None, true) => Outcome::Passed,
+        (None, false) => Outcome::Failed(line.diagnostics.trim_end().to_owned()),
+    }
+}
+
+fn ending(run: &RunResult) -> String {
+    match run.verdict() {
+        Err(failure) => failure.to_string(),
+        Ok(()) => "run.sh ended before it".to_owned(),
+    }
+}
+
+/// Cuts the kernel log into cases, at the markers that `run.sh` writes.
+fn split_log(console: &str) -> BTreeMap<String, String> {
+    const MARK: &str = "klp-conformance: ";
+    let mut logs: BTreeMap<String, String> = BTreeMap::new();
+    let mut current: Option<String> = None;
+    for line in console.lines() {
+        if let Some((_, mark)) = line.split_once(MARK) {
+            current = mark.trim().strip_prefix("begin ").map(|id| id.trim().to_owned());
+            continue;
+        }
+        if let Some(id) = &current {
+            let log = logs.entry(id.clone()).or_default();
+            log.push_str(line);
+            log.push('\n');
+        }
+    }
+    logs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_cut_at_the_markers() {
+        let logs = split_log("boot\n[1] klp-conformance: begin G1.1\na\nb\n[2] klp-conformance: end G1.1\nc\n[3] klp-conformance: begin G1.2\nd\n");
+        assert_eq!(logs["G1.1"], "a\nb\n");
+        assert_eq!(logs["G1.2"], "d\n");
+        assert_eq!(logs.len(), 2);
+    }
+
+    #[test]
+    fn a_case_that_says_ok_has_failed_if_the_kernel_warned() {
+        let line = ktap::parse("ok 1 G1.1 x\n").remove("G1.1").unwrap();
+        assert!(matches!(judge(&line, "all is well\n"), Outcome::Passed));
+        let log = "[    1.000000] WARNING: CPU: 0 PID: 1 at kernel/foo.c:1 foo+0x1/0x2\n";
+        assert!(matches!(judge(&line, log), Outcome::Failed(_)));
+    }
+
+    #[test]
+    fn a_skip_needs_a_reason() {
+        let line = ktap::parse("ok 1 G1.1 x # SKIP\n").remove("G1.1").unwrap();
+        assert!(matches!(judge(&line, ""), Outcome::Failed(_)));
+    }
+}
