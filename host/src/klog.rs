@@ -115,7 +115,7 @@ const END_MARKS: &[&str] = &["---[ end trace", PANIC_END];
 /// The most lines a report is given to reach its end mark. A register dump with a full stack is about 80.
 const REPORT_LINES: usize = 160;
 /// The lines shown of a report that has no end mark.
-const OPEN_REPORT_LINES: usize = 15;
+const OPEN_REPORT_LINES: usize = 30;
 
 /// The start of the last line of a panic: nothing more is to come.
 pub(crate) const PANIC_END: &str = "---[ end Kernel panic";
@@ -194,4 +194,126 @@ fn report_end(lines: &[&str], headline: usize) -> usize {
         }
     }
     lines.len().min(headline + OPEN_REPORT_LINES)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// What was provoked (`tests/provoke`), by the last word of a log's name, and what must be found. The logs are
+    /// `ARCH-VERSION-WHAT.log`, cut to begin with init; what follows the first report may differ by architecture.
+    const PROVOKED: &[(&str, &[Kind])] = &[
+        ("warning", &[Kind::Warning]),
+        ("bug", &[Kind::Bug]),
+        ("null", &[Kind::Oops]),
+        ("wild", &[Kind::Oops]),
+        ("atomic", &[Kind::Bug]),
+        ("hang", &[Kind::HungTask]),
+        ("spin", &[Kind::Lockup, Kind::RcuStall]),
+        ("panic", &[Kind::Panic]),
+    ];
+
+    fn logs() -> Vec<(String, String)> {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/klog");
+        let read = |path: &Path| std::fs::read_to_string(path).expect("a log");
+        let entries = std::fs::read_dir(&dir).expect("the logs").map(|entry| entry.expect("a log").path());
+        entries
+            .map(|path| (path.file_stem().expect("name").to_string_lossy().into_owned(), read(&path)))
+            .collect()
+    }
+
+    #[test]
+    fn real_reports_of_every_architecture_are_found() {
+        let logs = logs();
+        for arch in crate::ARCHES {
+            for (what, kinds) in
+                PROVOKED.iter().filter(|(what, _)| *what != "atomic" || arch.name == "x86_64")
+            {
+                let of = |(name, _): &&(String, String)| {
+                    name.starts_with(&format!("{}-", arch.name)) && name.ends_with(&format!("-{what}"))
+                };
+                let mut found = 0;
+                for (name, log) in logs.iter().filter(of) {
+                    let findings = scan(log);
+                    let first = findings.first().unwrap_or_else(|| panic!("nothing found in {name}"));
+                    assert!(kinds.contains(&first.kind), "{name}: {first}");
+                    assert!(
+                        first.context.iter().any(|line| line.contains("provoke")),
+                        "{name}: {:#?}",
+                        first.context
+                    );
+                    found += 1;
+                }
+                assert!(found > 0, "no log of '{what}' on {arch}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_report_is_one_finding_and_ends_where_it_ends() {
+        for (name, log) in logs() {
+            if ["null", "wild", "warning"].iter().any(|what| name.ends_with(what)) {
+                let findings = scan(&log);
+                assert_eq!(findings.len(), 1, "{name}: {findings:#?}");
+                assert!(findings[0].context.last().expect("lines").contains("---[ end trace"), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unsigned_module_from_elsewhere_is_no_finding() {
+        for (name, log) in logs() {
+            let report = scan(&log)[0].line - 1;
+            let before: String = log.lines().take(report).map(|line| format!("{line}\n")).collect();
+            let tainted = before.contains("loading out-of-tree module taints kernel");
+            assert!(tainted, "{name} does not show the load");
+            assert_eq!(scan(&before), [], "{name}");
+        }
+    }
+
+    #[test]
+    fn only_the_kernel_speaks() {
+        assert_eq!(scan("WARNING: CPU: 0 PID: 1 at my.c:1\n"), []);
+        let log = "$ cat [    2.000001] Kernel panic - not syncing: x\n";
+        assert_eq!(scan(log)[0].kind, Kind::Panic);
+        assert_eq!(scan(log)[0].text, "Kernel panic - not syncing: x");
+    }
+
+    #[test]
+    fn time_stamps_and_callers_are_cut_off() {
+        assert_eq!(kernel_text("[    1.234567] text"), Some("text"));
+        assert_eq!(kernel_text("[12345.234567][  T112] text"), Some("text"));
+        assert_eq!(kernel_text("[    1.234567]  [<00000000>] indented"), Some(" [<00000000>] indented"));
+        for none in ["", "[1.5] x", "[ a.234567] x", "[    1.234567", "[.234567] x"] {
+            assert_eq!(kernel_text(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_user_process_that_dies_is_no_finding() {
+        let log = "[    2.000000] traps: sh[77] general protection fault ip:401000 sp:7ffc error:0 in sh[400000+1000]\n\
+                   [    2.000001] User process fault: interruption code 0010 ilc:3 in sh\n\
+                   [    2.000002] issue [#] and [#x] and [#12\n";
+        assert_eq!(scan(log), []);
+        assert_eq!(
+            scan("[    2.000000] specification exception: 0006 ilc:2 [#12] SMP\n")[0].kind,
+            Kind::Oops
+        );
+    }
+
+    #[test]
+    fn a_report_without_an_end_stops_at_the_next() {
+        let log = "[    1.000000] UBSAN: shift-out-of-bounds in a.c:1:2\n\
+                   [    1.000001] shift exponent 99 is too large\n\
+                   [    1.000002] ------------[ cut here ]------------\n\
+                   [    1.000003] WARNING: CPU: 0 PID: 1 at b.c:1 f+0x1/0x2\n\
+                   [    1.000004] ---[ end trace 0000000000000000 ]---\n";
+        let findings = scan(log);
+        assert_eq!(
+            findings.iter().map(|f| (f.kind, f.context.len())).collect::<Vec<_>>(),
+            [(Kind::Bug, 2), (Kind::Warning, 3)]
+        );
+    }
 }

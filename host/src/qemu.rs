@@ -5,19 +5,17 @@
 //! log is whole even when the kernel dies. The channel belongs to the guest's init, which sends frames
 //! ([`crate::guest`]): the command's output and its status. A guest that ends without its closing frame is lost.
 
-use std::fs;
-use std::io::{self, Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread::{self, JoinHandle};
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use crate::guest::{Added, Decoder, Exit, Frame, Guest, Job};
 use crate::klog::{self, Finding};
+use crate::machine::{Event, Machine};
 use crate::modtree::Tree;
 use crate::{Failure, Kernel};
 
@@ -40,6 +38,9 @@ pub struct RunSpec<'a> {
     pub append: String,
     /// More files for the guest.
     pub added: Vec<Added>,
+    /// Whether guest time is the count of executed instructions, a nanosecond each: for measurements that repeat
+    /// exactly. Takes one CPU.
+    pub count_instructions: bool,
 }
 
 impl<'a> RunSpec<'a> {
@@ -54,6 +55,7 @@ impl<'a> RunSpec<'a> {
             timeout: Some(Duration::from_secs(600)),
             append: String::new(),
             added: Vec::new(),
+            count_instructions: false,
         }
     }
 }
@@ -85,7 +87,13 @@ pub trait Sink {
         Ok(())
     }
     /// The modules are in and the command (or the shell) starts.
-    fn begin(&mut self) {}
+    ///
+    /// # Errors
+    ///
+    /// What depends on it cannot be done.
+    fn begin(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Hears nothing: for a run whose result is all that matters.
@@ -178,12 +186,6 @@ fn complaints(taint: u64) -> Vec<&'static str> {
 
 /// How long a kernel gets to power off after the command, or to reset after a panic. Both take well under a second.
 const END_GRACE: Duration = Duration::from_secs(20);
-/// How long QEMU gets to start and connect. It takes a fraction of a second.
-const START_GRACE: Duration = Duration::from_secs(30);
-/// Ctrl-], which ends an interactive session whatever state the guest is in.
-const ESCAPE: u8 = 0x1d;
-/// Ctrl-D, the end of input on a terminal.
-const END_OF_INPUT: u8 = 0x04;
 
 /// Boots the kernel and runs the job. While it lasts, `sink` hears of all output.
 ///
@@ -214,179 +216,6 @@ pub fn run(spec: &RunSpec<'_>, sink: &mut dyn Sink) -> Result<RunResult> {
     run.follow(&mut machine, sink)?;
     let (status, complaint) = machine.wait()?;
     run.finish(status, &complaint)
-}
-
-/// What comes from the machine.
-enum Event {
-    Console(Vec<u8>),
-    Channel(Vec<u8>),
-    /// One of the two has closed: QEMU is going.
-    Closed,
-    /// The user ended an interactive session.
-    Escape,
-}
-
-/// A running QEMU. It is killed when dropped.
-struct Machine {
-    child: Child,
-    events: mpsc::Receiver<Event>,
-    sender: Option<Sender<Event>>,
-    input: Option<ChildStdin>,
-    complaints: Option<JoinHandle<String>>,
-    /// The initramfs and the channel's socket. QEMU has both open once the kernel speaks.
-    files: Option<tempfile::TempDir>,
-}
-
-impl Machine {
-    fn start(spec: &RunSpec<'_>, initramfs: &[u8]) -> Result<Machine> {
-        let qemu = &spec.kernel.arch.qemu;
-        require(qemu.binary, qemu.package)?;
-        // QEMU must not outlive us, whatever signal ends us.
-        require("setpriv", "util-linux")?;
-
-        let files = tempfile::Builder::new().prefix("klp-").tempdir().context("cannot make a directory")?;
-        let (archive, socket) = (files.path().join("initramfs.cpio"), files.path().join("channel"));
-        fs::write(&archive, initramfs).with_context(|| format!("cannot write {}", archive.display()))?;
-        let listener = UnixListener::bind(&socket)
-            .with_context(|| format!("cannot listen on {}: is TMPDIR too long a path?", socket.display()))?;
-
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", qemu.binary]);
-        command.args(arguments(spec, &archive, &socket));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().context("cannot run setpriv")?;
-
-        let (sender, events) = mpsc::channel();
-        let (console, stderr) = (child.stdout.take(), child.stderr.take());
-        let mut machine = Machine {
-            input: child.stdin.take(),
-            child,
-            events,
-            sender: None,
-            complaints: None,
-            files: Some(files),
-        };
-        machine.complaints = stderr.map(|mut stderr| {
-            thread::spawn(move || {
-                let mut text = Vec::new();
-                // What could be read before an error is still worth showing.
-                let _ = stderr.read_to_end(&mut text);
-                String::from_utf8_lossy(&text).trim_end().to_owned()
-            })
-        });
-        let channel = machine.accept(&listener)?;
-        if let Some(console) = console {
-            forward(console, Event::Console, sender.clone());
-        }
-        forward(channel, Event::Channel, sender.clone());
-        if matches!(spec.job, Job::Shell { .. }) {
-            machine.sender = Some(sender);
-        }
-        Ok(machine)
-    }
-
-    /// Waits for QEMU to connect to the channel.
-    fn accept(&mut self, listener: &UnixListener) -> Result<UnixStream> {
-        listener.set_nonblocking(true).context("cannot listen")?;
-        let deadline = Instant::now() + START_GRACE;
-        loop {
-            match listener.accept() {
-                Ok((stream, _)) => {
-                    stream.set_nonblocking(false).context("cannot use the channel")?;
-                    return Ok(stream);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error).context("cannot accept QEMU's connection"),
-            }
-            if self.child.try_wait().context("cannot wait for QEMU")?.is_some() {
-                let (status, complaint) = self.wait()?;
-                bail!("QEMU did not start ({status}): {complaint}");
-            }
-            if Instant::now() > deadline {
-                bail!("QEMU did not connect to its channel within {} s", START_GRACE.as_secs());
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Passes our standard input on to the guest's console.
-    fn connect_input(&mut self) {
-        let (Some(mut guest), Some(sender)) = (self.input.take(), self.sender.take()) else { return };
-        // The thread may wait for a key for ever; it ends with the process.
-        thread::spawn(move || {
-            let mut buffer = [0; 1024];
-            loop {
-                let keys = match io::stdin().lock().read(&mut buffer) {
-                    Ok(count) if count > 0 => &buffer[..count],
-                    _ => &[END_OF_INPUT],
-                };
-                if keys.contains(&ESCAPE) {
-                    // Nobody listens any more if the guest has just ended.
-                    let _ = sender.send(Event::Escape);
-                    return;
-                }
-                if guest.write_all(keys).and_then(|()| guest.flush()).is_err() || keys == [END_OF_INPUT] {
-                    return;
-                }
-            }
-        });
-    }
-
-    fn kill(&mut self) {
-        // An error means that it has ended by itself.
-        let _ = self.child.kill();
-    }
-
-    /// How QEMU ended, and what it had to say.
-    fn wait(&mut self) -> Result<(ExitStatus, String)> {
-        let status = self.child.wait().context("cannot wait for QEMU")?;
-        let complaint = self.complaints.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
-        Ok((status, complaint))
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        self.kill();
-        // Reaps it; there is nothing left to do about a failure.
-        let _ = self.child.wait();
-    }
-}
-
-/// Sends all that `source` gives as events, from a thread of its own, until it ends.
-fn forward(mut source: impl Read + Send + 'static, event: fn(Vec<u8>) -> Event, sender: Sender<Event>) {
-    thread::spawn(move || {
-        let mut buffer = vec![0; 64 * 1024];
-        while let Ok(count) = source.read(&mut buffer) {
-            if count == 0 || sender.send(event(buffer[..count].to_vec())).is_err() {
-                break;
-            }
-        }
-        // Nobody listens any more if the run has failed.
-        let _ = sender.send(Event::Closed);
-    });
-}
-
-/// QEMU's command line.
-fn arguments(spec: &RunSpec<'_>, initramfs: &Path, socket: &Path) -> Vec<String> {
-    let qemu = &spec.kernel.arch.qemu;
-    // QEMU reads a comma as the start of the next option, two as one.
-    let escaped = |path: &Path| path.display().to_string().replace(',', ",,");
-    let append = format!(
-        "console={} panic=-1 printk.time=1 printk.devkmsg=on log_buf_len=1M {} {}",
-        qemu.console, qemu.append, spec.append
-    );
-    let mut args: Vec<String> = qemu.machine.iter().map(|&arg| arg.to_owned()).collect();
-    let fixed = ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-monitor", "none"];
-    args.extend(fixed.map(str::to_owned));
-    args.extend(["-smp".to_owned(), spec.smp.to_string(), "-m".to_owned(), spec.mem.to_string()]);
-    args.extend(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"].map(str::to_owned));
-    args.extend(["-chardev".to_owned(), format!("socket,id=channel,path={}", escaped(socket))]);
-    args.extend(qemu.channel.iter().map(|&arg| arg.to_owned()));
-    args.extend(["-kernel".to_owned(), spec.kernel.image.display().to_string()]);
-    args.extend(["-initrd".to_owned(), initramfs.display().to_string()]);
-    args.extend(["-append".to_owned(), append.trim_end().to_owned()]);
-    args
 }
 
 /// A run in progress: what is known so far.
@@ -439,7 +268,6 @@ impl Run {
             };
             match event {
                 Ok(Event::Console(bytes)) => {
-                    machine.files = None;
                     self.hear_console(&bytes);
                     sink.console(&bytes).context("cannot pass the kernel log on")?;
                 }
@@ -504,7 +332,7 @@ impl Run {
                 Ok(Some(Frame::Refused { module, reason })) => self.refused = Some((module, reason)),
                 Ok(Some(Frame::Begin)) => {
                     self.begin = Some(self.start.elapsed());
-                    sink.begin();
+                    sink.begin().context("cannot start the session")?;
                     if self.shell {
                         machine.connect_input();
                     }
@@ -553,14 +381,4 @@ impl Run {
             total: self.start.elapsed(),
         })
     }
-}
-
-/// Requires a program in the search path.
-fn require(program: &str, package: &str) -> Result<()> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    if std::env::split_paths(&path).any(|dir| dir.join(program).is_file()) {
-        return Ok(());
-    }
-    let (what, fix) = (program.to_owned(), format!("apt-get install {package}"));
-    Err(Failure::Missing { what, fix }.into())
 }

@@ -38,9 +38,9 @@ cd /root
 while read -r module; do
     insmod "$module"
 done </etc/klp/channel-modules
-# A driver makes its terminal when it gets to it.
+# The driver may be there before its terminal, and the node before both.
 for attempt in $(seq 100); do
-    [ -c "$CHANNEL" ] && break
+    [ -c "$CHANNEL" ] && (: <>"$CHANNEL") 2>/dev/null && break
     sleep 0.1
 done
 exec 9<>"$CHANNEL"
