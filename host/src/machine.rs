@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 
 use crate::guest::Job;
 use crate::qemu::RunSpec;
-use crate::{doctor, process};
+use crate::{Failure, process};
 
 /// Ctrl-], which ends an interactive session whatever state the guest is in.
 const ESCAPE: u8 = 0x1d;
@@ -45,9 +45,10 @@ impl Machine {
     pub(crate) fn start(spec: &RunSpec<'_>, initramfs: &[u8]) -> Result<Machine> {
         let qemu = &spec.kernel.arch.qemu;
         // setpriv: QEMU must not outlive us, whatever signal ends us.
-        for program in [qemu.binary, "setpriv"] {
+        for (program, package) in [(qemu.binary, qemu.package), ("setpriv", "util-linux")] {
             if process::which(program).is_none() {
-                return Err(doctor::missing(program).into());
+                let fix = format!("apt-get install {package}");
+                return Err(Failure::Missing { what: program.to_owned(), fix }.into());
             }
         }
 

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! One module per command.
+
+pub(crate) mod build;
+pub(crate) mod demo;
+pub(crate) mod doctor;
+pub(crate) mod kernel;
+pub(crate) mod run;
