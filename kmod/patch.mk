@@ -6,8 +6,12 @@
 #	NAME-y := a.o b.o		a patch in C
 #	NAME-rust := lib.rs		or in Rust: its crate root
 #	include $(KLP_KMOD)/patch.mk
+#
+# A module that is for the kernel's own livepatch, not for klp.ko, sets klp-kernel-livepatch := y first.
 
+ifneq ($(klp-kernel-livepatch),y)
 LINUXINCLUDE := -I$(KLP_KMOD)/include $(LINUXINCLUDE)
+endif
 
 klp-module := $(patsubst %.o,%,$(firstword $(obj-m)))
 ifneq ($($(klp-module)-rust),)
