@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use klp_host::Failure;
 
-use crate::cmd::{build, demo, doctor, kernel, run};
+use crate::cmd::{build, conform, demo, doctor, kernel, run, test};
 
 /// Live patching for stock Linux kernels: build patches, run them in QEMU, prove an architecture.
 #[derive(Parser)]
@@ -32,19 +32,23 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Demo(demo::Args),
+    Test(test::Args),
     Doctor(doctor::Args),
     Kernel(kernel::Args),
     Build(build::Args),
     Run(run::Args),
+    Conform(conform::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(args),
+        Command::Test(args) => test::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Kernel(args) => kernel::run(args),
         Command::Build(args) => build::run(args),
         Command::Run(args) => run::run(args),
+        Command::Conform(args) => conform::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

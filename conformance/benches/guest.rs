@@ -28,7 +28,9 @@ fn main() -> Result<()> {
     );
     println!("|---|---|---|---|---|---|---|---|");
     for known in KNOWN {
-        for arch in ARCHES.iter().filter(|arch| wanted.is_empty() || wanted.iter().any(|name| name == arch.name)) {
+        for arch in
+            ARCHES.iter().filter(|arch| wanted.is_empty() || wanted.iter().any(|name| name == arch.name))
+        {
             let kernel = known.fetch(&cache, arch, &progress)?;
             println!("{}", row(known, &kernel, &progress)?);
         }
@@ -48,7 +50,9 @@ fn row(known: &Known, kernel: &Kernel, progress: &Progress) -> Result<String> {
     let built = kbuild::build(kernel, &out, &dirs, &Options::default(), progress)?;
     let klp = built.klp.context("the build made no klp.ko")?;
     let costs = costs(kernel, &klp, &built.patches, own, progress)?;
-    let cost = |index: usize| costs.get(index).map_or("–".to_owned(), |cost| format!("{:.1}", *cost as f64 / 1000.0));
+    let cost = |index: usize| {
+        costs.get(index).map_or("–".to_owned(), |cost| format!("{:.1}", *cost as f64 / 1000.0))
+    };
     Ok(format!(
         "| {} {} | {} | {} | {} | {} B | {} KiB | {:.1} s | {:.1} s |",
         kernel.arch.name,
@@ -85,10 +89,18 @@ fn build_times(kernel: &Kernel, out: &Path, progress: &Progress) -> Result<(Dura
 
 /// Picoseconds of guest time per call, unpatched and patched, then by the kernel's own livepatch where it has one. At one
 /// instruction a nanosecond, thousandths of an instruction.
-fn costs(kernel: &Kernel, klp: &Path, modules: &[PathBuf], own: bool, progress: &Progress) -> Result<Vec<u64>> {
+fn costs(
+    kernel: &Kernel,
+    klp: &Path,
+    modules: &[PathBuf],
+    own: bool,
+    progress: &Progress,
+) -> Result<Vec<u64>> {
     const COST: &str = "cat /sys/module/call_bench/parameters/cost";
     let disable = |root: &str, name: &str| {
-        format!("echo 0 > /sys/kernel/{root}/{name}/enabled; while [ -d /sys/kernel/{root}/{name} ]; do sleep 0.1; done")
+        format!(
+            "echo 0 > /sys/kernel/{root}/{name}/enabled; while [ -d /sys/kernel/{root}/{name} ]; do sleep 0.1; done"
+        )
     };
     let mut command = format!(
         "set -e; cd {MODULE_DIR}; insmod call_bench.ko; {COST}; insmod call_bench_patch.ko; {COST}; {}",
@@ -115,13 +127,21 @@ fn costs(kernel: &Kernel, klp: &Path, modules: &[PathBuf], own: bool, progress: 
         .phase(format!("counting on {} {}", kernel.arch, kernel.id), |_| qemu::run(&spec, &mut Silent))?;
     run.verdict().with_context(|| String::from_utf8_lossy(&run.stderr).into_owned())?;
     let output = String::from_utf8_lossy(&run.stdout);
-    output.lines().map(|line| line.parse().with_context(|| format!("expected a number, found '{line}'"))).collect()
+    output
+        .lines()
+        .map(|line| line.parse().with_context(|| format!("expected a number, found '{line}'")))
+        .collect()
 }
 
 /// Bytes of code in a module.
 fn text_size(module: &Path) -> Result<u64> {
     use object::{Object, ObjectSection, SectionKind};
     let data = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
-    let file = object::File::parse(data.as_slice()).with_context(|| format!("{} is no ELF file", module.display()))?;
-    Ok(file.sections().filter(|section| section.kind() == SectionKind::Text).map(|section| section.size()).sum())
+    let file = object::File::parse(data.as_slice())
+        .with_context(|| format!("{} is no ELF file", module.display()))?;
+    Ok(file
+        .sections()
+        .filter(|section| section.kind() == SectionKind::Text)
+        .map(|section| section.size())
+        .sum())
 }

@@ -2,7 +2,9 @@
 //! One module per command.
 
 pub(crate) mod build;
+pub(crate) mod conform;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod kernel;
 pub(crate) mod run;
+pub(crate) mod test;

@@ -53,11 +53,17 @@ pub(super) fn foreign(
 ) -> Result<Foreign> {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/livepatch-cmdline");
     let build = |other: &Kernel| -> Result<PathBuf> {
-        let built =
-            kbuild::build(other, &out_dir(other), std::slice::from_ref(&example), &kbuild::Options::default(), progress)?;
+        let built = kbuild::build(
+            other,
+            &out_dir(other),
+            std::slice::from_ref(&example),
+            &kbuild::Options::default(),
+            progress,
+        )?;
         built.patches.into_iter().next().context("the build made no module")
     };
-    let other_arch = ARCHES.iter().find(|arch| **arch != *kernel.arch).context("there is but one architecture")?;
+    let other_arch =
+        ARCHES.iter().find(|arch| **arch != *kernel.arch).context("there is but one architecture")?;
     let other_id = if kernel.id == "debian-6.1" { "debian-6.12" } else { "debian-6.1" };
     Ok(Foreign {
         other_arch: build(&fetch(other_arch, "debian-6.1")?)?,

@@ -183,7 +183,9 @@ mod tests {
 
     #[test]
     fn the_log_is_cut_at_the_markers() {
-        let logs = split_log("boot\n[1] klp-conformance: begin G1.1\na\nb\n[2] klp-conformance: end G1.1\nc\n[3] klp-conformance: begin G1.2\nd\n");
+        let logs = split_log(
+            "boot\n[1] klp-conformance: begin G1.1\na\nb\n[2] klp-conformance: end G1.1\nc\n[3] klp-conformance: begin G1.2\nd\n",
+        );
         assert_eq!(logs["G1.1"], "a\nb\n");
         assert_eq!(logs["G1.2"], "d\n");
         assert_eq!(logs.len(), 2);

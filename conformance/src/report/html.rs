@@ -12,7 +12,9 @@ small{color:#555}pre{max-width:60em;overflow:auto}";
 
 pub(super) fn render(report: &Report) -> String {
     let places = report.places();
-    let mut html = String::from("<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Conformance</title>\n");
+    let mut html = String::from(
+        "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Conformance</title>\n",
+    );
     // Writing to a string cannot fail.
     let _ = writeln!(html, "<style>{STYLE}</style>\n<h1>Conformance</h1>\n<p>{}</p>", report.counts());
     html.push_str("<table><tr><th>Case</th>");
@@ -61,8 +63,12 @@ fn cases(report: &Report) -> Vec<(&str, &CaseResult)> {
 fn cell(result: Option<&CaseResult>) -> String {
     match result.map(|result| &result.outcome) {
         Some(Outcome::Passed) => "<td class=p>passed</td>".to_owned(),
-        Some(Outcome::Failed(reason)) => format!("<td class=f>failed<br><small>{}</small></td>", escape(reason)),
-        Some(Outcome::Skipped(reason)) => format!("<td class=s>skipped<br><small>{}</small></td>", escape(reason)),
+        Some(Outcome::Failed(reason)) => {
+            format!("<td class=f>failed<br><small>{}</small></td>", escape(reason))
+        }
+        Some(Outcome::Skipped(reason)) => {
+            format!("<td class=s>skipped<br><small>{}</small></td>", escape(reason))
+        }
         None => "<td class=n>not run</td>".to_owned(),
     }
 }

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! `klp build`: klp.ko and patch modules for a kernel.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use klp_host::{Kernel, Progress, kbuild};
+
+use crate::target::Target;
+
+/// Build klp.ko and patches for a kernel
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example: cargo klp build --arch arm64 --kernel debian-6.12 examples/livepatch-cmdline"
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    target: Target,
+    /// Where the modules go [default: target/klp/ARCH/KERNEL]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Directories with C (*.c) or Rust (lib.rs) sources; each module is named after its directory
+    #[arg(value_name = "PATCH")]
+    patches: Vec<PathBuf>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// The kernel cannot be had, or a module cannot be built.
+pub(crate) fn run(args: Args) -> Result<()> {
+    let progress = Progress::new();
+    let kernel = args.target.resolve(&progress)?;
+    let out = args.out.unwrap_or_else(|| default_out(&kernel));
+    let built = kbuild::build(&kernel, &out, &args.patches, &kbuild::Options::default(), &progress)?;
+    for module in built.klp.iter().chain(&built.patches) {
+        println!("{}", module.display());
+    }
+    Ok(())
+}
+
+/// Where modules for `kernel` go that nobody named a place for.
+pub(crate) fn default_out(kernel: &Kernel) -> PathBuf {
+    let id = kernel.id.trim_matches('/').replace(['/', ' ', ':'], "_");
+    kbuild::target_dir().join(kernel.arch.name).join(Path::new(&id))
+}

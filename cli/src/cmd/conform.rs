@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! `klp conform`: the conformance suites.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use klp_conformance::guest;
+use klp_conformance::report::{CaseResult, Outcome, Report};
+use klp_host::kernel::KNOWN;
+use klp_host::kernel::Known;
+use klp_host::{ARCHES, Arch, Cache, Kernel, Progress};
+
+use crate::target::arch;
+
+/// Run the conformance suites: on the host, and on real kernels in QEMU
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Example: cargo klp conform --arch arm64 --kernel debian-6.12 --suite guest --html matrix.html"
+)]
+pub(crate) struct Args {
+    /// An architecture, or `all`
+    #[arg(long, default_value = "all", value_parser = arches)]
+    arch: Arches,
+    /// A known kernel (`klp kernel list`), or `all`
+    #[arg(long, default_value = "all", value_parser = kernels)]
+    kernel: Kernels,
+    /// Which suite; both without it
+    #[arg(long)]
+    suite: Option<Suite>,
+    /// Only these cases: ids or groups, such as G5.1 or G5
+    #[arg(long, value_name = "ID")]
+    case: Vec<String>,
+    /// Write a JUnit file
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Write the matrix of architectures, kernels and cases as one HTML file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// How many kernels at once
+    #[arg(short, value_name = "N", default_value_t = 2)]
+    jobs: usize,
+    /// Seconds that one guest may take
+    #[arg(long, value_name = "S", default_value_t = 600)]
+    timeout: u64,
+}
+
+/// A suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Suite {
+    /// Facts and encodings, against independent disassemblers
+    Host,
+    /// Real kernels in QEMU
+    Guest,
+}
+
+#[derive(Clone, Debug)]
+struct Arches(Vec<&'static Arch>);
+
+#[derive(Clone, Debug)]
+struct Kernels(Vec<&'static Known>);
+
+fn arches(name: &str) -> Result<Arches, String> {
+    if name == "all" {
+        return Ok(Arches(ARCHES.iter().collect()));
+    }
+    Ok(Arches(vec![arch(name)?]))
+}
+
+fn kernels(id: &str) -> Result<Kernels, String> {
+    if id == "all" {
+        return Ok(Kernels(KNOWN.iter().collect()));
+    }
+    Ok(Kernels(vec![Known::by_id(id).map_err(|error| error.to_string())?]))
+}
+
+impl Args {
+    /// Everything there is.
+    pub(crate) fn everything(suite: Suite) -> Args {
+        Args {
+            arch: Arches(ARCHES.iter().collect()),
+            kernel: Kernels(KNOWN.iter().collect()),
+            suite: Some(suite),
+            case: Vec::new(),
+            junit: None,
+            html: None,
+            jobs: 2,
+            timeout: 600,
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// A case failed, nothing passed, or the suites could not be run.
+pub(crate) fn run(args: Args) -> Result<()> {
+    let progress = Progress::new();
+    let report = report(&args, &progress)?;
+    for result in &report.results {
+        let (word, reason) = match &result.outcome {
+            Outcome::Passed => continue,
+            Outcome::Failed(reason) => ("failed", reason),
+            Outcome::Skipped(reason) => ("skipped", reason),
+        };
+        println!("{word}: {} {} {}: {reason}", result.place(), result.id, result.name);
+    }
+    if let Some(file) = &args.junit {
+        fs::write(file, report.junit()?).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    if let Some(file) = &args.html {
+        fs::write(file, report.html()).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    let counts = report.counts();
+    println!("{counts}");
+    if !counts.is_success() {
+        bail!("{}", if counts.failed > 0 { "not conforming" } else { "no case passed" });
+    }
+    Ok(())
+}
+
+/// Runs the suites.
+///
+/// # Errors
+///
+/// They could not be run. What fails in a guest is in the report.
+pub(crate) fn report(args: &Args, progress: &Progress) -> Result<Report> {
+    let mut report = Report::default();
+    //HOST
+    if args.suite != Some(Suite::Host) {
+        report.results.extend(guest_suite(args, progress)?);
+    }
+    Ok(report)
+}
+
+/// Runs the guest suite on every kernel asked for, several at once.
+fn guest_suite(args: &Args, progress: &Progress) -> Result<Vec<CaseResult>> {
+    let cache = Cache::open()?;
+    let fetch =
+        |arch: &'static Arch, id: &str| -> Result<Kernel> { Known::by_id(id)?.fetch(&cache, arch, progress) };
+    let targets: Vec<(&'static Arch, &'static Known)> =
+        args.kernel.0.iter().flat_map(|kernel| args.arch.0.iter().map(|arch| (*arch, *kernel))).collect();
+    let options = guest::Options {
+        filters: &args.case,
+        fetch: &fetch,
+        timeout: Duration::from_secs(args.timeout),
+        append: "",
+    };
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<(usize, Result<Vec<CaseResult>>)>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..args.jobs.clamp(1, targets.len()) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((arch, known)) = targets.get(index) else { break };
+                    let results = fetch(arch, known.id)
+                        .and_then(|kernel| guest::run(&kernel, &options, progress))
+                        .with_context(|| format!("the guest suite on {arch} {}", known.id));
+                    done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((index, results));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    done.sort_by_key(|(index, _)| *index);
+    let mut all = Vec::new();
+    for (_, results) in done {
+        all.extend(results?);
+    }
+    Ok(all)
+}
