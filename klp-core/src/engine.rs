@@ -9,8 +9,6 @@
 
 mod func_stack;
 mod resolve;
-#[cfg(test)]
-mod tests;
 
 use crate::error::Error;
 use crate::patch::{Object, Patch, PatchId, State};
@@ -45,6 +43,7 @@ impl<P: Platform> Engine<P> {
         if patch.objects.is_empty() {
             return Err(Error::Empty { object: None });
         }
+        resolve::check_objects(&patch.objects)?;
         for object in patch.objects.iter_mut() {
             resolve::check(object)?;
             if object.name.is_none_or(|name| platform.is_loaded(name)) {
@@ -79,7 +78,10 @@ impl<P: Platform> Engine<P> {
             if named.is_some_and(|module| !platform.is_loaded(module)) {
                 continue;
             }
-            if let Err(error) = self.prepare_object(platform, index, object) {
+            // A module that came while the patch was not enabled has not been looked at yet.
+            let prepared = resolve::resolve(platform, &mut self.patches[index].objects[object])
+                .and_then(|()| self.prepare_object(platform, index, object));
+            if let Err(error) = prepared {
                 for prepared in (0..object).rev() {
                     self.cancel_object(platform, index, prepared);
                 }
@@ -147,7 +149,7 @@ impl<P: Platform> Engine<P> {
                 platform.log(Level::Notice, format_args!("'{}': unpatching complete", name.as_ref()));
                 for object in self.patches[index].objects.iter() {
                     for func in object.funcs.iter() {
-                        func_stack::forget_original_caller(&self.stacks, func);
+                        func_stack::forget_original_caller(&mut self.stacks, func);
                     }
                 }
             }
@@ -205,7 +207,9 @@ impl<P: Platform> Engine<P> {
                 self.unpatch_object(platform, patch, object);
             }
             for func in self.patches[patch].objects[object].funcs.iter_mut() {
+                func_stack::forget_original_caller(&mut self.stacks, func);
                 func.site = None;
+                func.published = false;
             }
         }
     }
@@ -262,8 +266,7 @@ impl<P: Platform> Engine<P> {
         for index in 0..funcs.len() {
             if let Err(error) = func_stack::push(platform, &mut self.stacks, id, &funcs[index]) {
                 for func in funcs[..index].iter().rev() {
-                    func_stack::remove(&mut self.stacks, id, func);
-                    func_stack::forget_original_caller(&self.stacks, func);
+                    func_stack::cancel(&mut self.stacks, id, func);
                 }
                 let _ = platform.callback(*callbacks, Callback::PostUnpatch);
                 return Err(error);
@@ -281,8 +284,7 @@ impl<P: Platform> Engine<P> {
             return;
         }
         for func in funcs.iter().rev() {
-            func_stack::remove(&mut self.stacks, id, func);
-            func_stack::forget_original_caller(&self.stacks, func);
+            func_stack::cancel(&mut self.stacks, id, func);
         }
         *patched = false;
         // As the kernel does: what the pre-patch callback set up, the post-unpatch callback takes down.
@@ -291,9 +293,10 @@ impl<P: Platform> Engine<P> {
 
     /// Lets calls reach the replacements of a prepared object.
     fn patch_object(&mut self, platform: &P, patch: usize, object: usize) {
-        let Object { funcs, patched, callbacks, .. } = &self.patches[patch].objects[object];
+        let Object { funcs, patched, callbacks, .. } = &mut self.patches[patch].objects[object];
         if *patched {
-            for func in funcs.iter() {
+            for func in funcs.iter_mut() {
+                func.published = true;
                 func_stack::publish(&self.stacks, func);
             }
             let _ = platform.callback(*callbacks, Callback::PostPatch);

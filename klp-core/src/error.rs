@@ -29,6 +29,11 @@ pub enum Error<N> {
         /// The function's symbol.
         func: N,
     },
+    /// An object is named twice in one patch.
+    DuplicateObject {
+        /// The object; `None` is vmlinux.
+        object: Option<N>,
+    },
     /// The object has no function symbol of that name.
     SymbolNotFound {
         /// The object; `None` is vmlinux.
@@ -134,6 +139,11 @@ impl<N: AsRef<str>> fmt::Display for Error<N> {
             Error::Duplicate { func } => {
                 write!(f, "function '{}' is named twice in one patch", func.as_ref())
             }
+            Error::DuplicateObject { object } => write!(
+                f,
+                "object '{}' is named twice in one patch: put all its functions into one klp_object",
+                object_name(object)
+            ),
             Error::SymbolNotFound { object, func } => {
                 let object = object_name(object);
                 write!(

@@ -59,6 +59,8 @@ pub struct Func<P: Platform> {
     /// Text of the patch from which calls reach the original function; empty if there is none.
     pub original_caller: Range,
     pub(crate) site: Option<PatchSite>,
+    /// Whether calls could reach the replacement since the site was found: a task may run it, and call the original.
+    pub(crate) published: bool,
 }
 
 impl<P: Platform> Patch<P> {
@@ -105,7 +107,14 @@ impl<P: Platform> Object<P> {
         replacement: Addr,
         original_caller: Range,
     ) -> Result<(), NoMemory> {
-        self.funcs.try_push(Func { name, position, replacement, original_caller, site: None })
+        self.funcs.try_push(Func {
+            name,
+            position,
+            replacement,
+            original_caller,
+            site: None,
+            published: false,
+        })
     }
 
     /// Whether its functions are redirected now.

@@ -23,7 +23,7 @@ pub const MAX_ORIGINAL_CALLERS: usize = 4;
 pub struct FuncRedirect {
     target: AtomicU64,
     /// Whether any slot of `original_callers` was ever used: the common call reads no further.
-    has_original_callers: AtomicU32,
+    had_original_callers: AtomicU32,
     missed: AtomicU32,
     original_callers: [Slot; MAX_ORIGINAL_CALLERS],
 }
@@ -60,7 +60,7 @@ impl FuncRedirect {
         };
         slot.start.store(text.start, Ordering::Relaxed);
         slot.size.store(text.size, Ordering::Release);
-        self.has_original_callers.store(1, Ordering::Release);
+        self.had_original_callers.store(1, Ordering::Release);
         true
     }
 
@@ -74,11 +74,16 @@ impl FuncRedirect {
         }
     }
 
+    /// Whether any place for an original caller is taken.
+    pub fn has_original_callers(&self) -> bool {
+        self.original_callers.iter().any(|slot| slot.size.load(Ordering::Relaxed) != 0)
+    }
+
     /// Where a call from `caller` (its return address) goes; `None`: the original function.
     #[inline]
     pub fn target(&self, caller: Addr) -> Option<Addr> {
         let target = self.target.load(Ordering::Acquire);
-        let original = self.has_original_callers.load(Ordering::Acquire) != 0 && self.calls_original(caller);
+        let original = self.had_original_callers.load(Ordering::Acquire) != 0 && self.calls_original(caller);
         (target != 0 && !original).then_some(target)
     }
 

@@ -11,6 +11,18 @@ use crate::{Addr, FtraceRedirect};
 /// Longest function entry any architecture looks at, in bytes.
 const MAX_ENTRY: usize = 64;
 
+/// Checks that no object is named twice: only one of them would be found when the module comes or goes.
+pub(super) fn check_objects<P: Platform>(objects: &[Object<P>]) -> Result<(), P> {
+    for (index, object) in objects.iter().enumerate() {
+        let name = object.name.as_ref().map(AsRef::as_ref);
+        let same = |other: &Object<P>| other.name.as_ref().map(AsRef::as_ref) == name;
+        if objects[..index].iter().any(same) {
+            return Err(Error::DuplicateObject { object: object.name });
+        }
+    }
+    Ok(())
+}
+
 /// Checks what can be checked of an object without the kernel.
 pub(super) fn check<P: Platform>(object: &Object<P>) -> Result<(), P> {
     for (index, func) in object.funcs.iter().enumerate() {
@@ -27,10 +39,10 @@ pub(super) fn check<P: Platform>(object: &Object<P>) -> Result<(), P> {
     Ok(())
 }
 
-/// Finds the patch sites of all functions of a loaded object.
+/// Finds the patch sites of all functions of a loaded object that are not known yet.
 pub(super) fn resolve<P: Platform>(platform: &P, object: &mut Object<P>) -> Result<(), P> {
     let name = object.name;
-    for func in object.funcs.iter_mut() {
+    for func in object.funcs.iter_mut().filter(|func| func.site.is_none()) {
         func.site = Some(site(platform, name, func)?);
     }
     Ok(())

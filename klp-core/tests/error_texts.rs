@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! What users read when something is refused.
+//!
+//! To bless changed texts: `INSTA_UPDATE=always cargo test -p klp-core --test error_texts`.
+
+use std::fmt::Write;
+
+use klp_core::Error;
+use klp_core::ftrace::SiteError;
+use klp_core::platform::Errno;
+
+type Refusal = Error<&'static str>;
+
+/// Every variant, and every text that a variant has.
+fn all() -> Vec<Refusal> {
+    let (func, module) = ("cmdline_proc_show", Some("virtio_net"));
+    let addr = 0xffff_ffff_812a_4c10;
+    let site = |error| Error::Site { func, error };
+    vec![
+        Error::Empty { object: None },
+        Error::Empty { object: Some("virtio_net") },
+        Error::NoReplacement { func },
+        Error::Duplicate { func },
+        Error::DuplicateObject { object: None },
+        Error::DuplicateObject { object: module },
+        Error::SymbolNotFound { object: None, func },
+        Error::SymbolNotFound { object: module, func },
+        Error::SymbolAmbiguous { object: None, func, count: 3 },
+        Error::SymbolAmbiguous { object: module, func, count: 2 },
+        Error::PositionNotFound { object: None, func, position: 4, count: 3 },
+        Error::PositionNotFound { object: module, func, position: 2, count: 0 },
+        Error::NotTraceable { func, addr },
+        site(SiteError::TooFar { offset: 64, limit: 16 }),
+        site(SiteError::TooFar { offset: -4, limit: 16 }),
+        site(SiteError::UnknownCode { at: addr, found: [0x0f, 0x0b, 0, 0xff] }),
+        site(SiteError::ShortCode),
+        Error::Hook { func, errno: Errno::EBUSY },
+        Error::Hook { func, errno: Errno::EINVAL },
+        Error::TooManyOriginalCallers { func },
+        Error::Callback { object: None, errno: Errno::ENOENT },
+        Error::Callback { object: module, errno: Errno::ENOMEM },
+        Error::Busy,
+        Error::NoSuchPatch,
+        Error::NoMemory,
+    ]
+}
+
+/// A number for each variant. A new variant does not compile here: give it the next number and an example in [`all`].
+fn variant(error: &Refusal) -> usize {
+    match error {
+        Error::Empty { .. } => 0,
+        Error::NoReplacement { .. } => 1,
+        Error::Duplicate { .. } => 2,
+        Error::DuplicateObject { .. } => 3,
+        Error::SymbolNotFound { .. } => 4,
+        Error::SymbolAmbiguous { .. } => 5,
+        Error::PositionNotFound { .. } => 6,
+        Error::NotTraceable { .. } => 7,
+        Error::Site { error: SiteError::TooFar { .. }, .. } => 8,
+        Error::Site { error: SiteError::UnknownCode { .. }, .. } => 9,
+        Error::Site { error: SiteError::ShortCode, .. } => 10,
+        Error::Hook { .. } => 11,
+        Error::TooManyOriginalCallers { .. } => 12,
+        Error::Callback { .. } => 13,
+        Error::Busy => 14,
+        Error::NoSuchPatch => 15,
+        Error::NoMemory => 16,
+    }
+}
+
+#[test]
+fn every_refusal_has_its_text_and_its_number() {
+    let mut seen: Vec<usize> = all().iter().map(variant).collect();
+    seen.dedup();
+    assert_eq!(seen, (0..=16).collect::<Vec<_>>(), "an example of each variant, in their order");
+    let mut texts = String::new();
+    for error in all() {
+        writeln!(texts, "{}: {error}", error.errno().0).expect("strings take everything");
+    }
+    insta::assert_snapshot!(texts);
+}
+
+/// The kernel module cuts lines off after 511 bytes (`Line` in kmod/src/platform.rs).
+#[test]
+fn every_text_is_one_line_that_fits_the_log_with_long_names() {
+    const LINE: usize = 511;
+    const LONGER_NAMES: usize = 128;
+    for error in all() {
+        let text = error.to_string();
+        assert!(!text.contains('\n'), "{text}");
+        assert!(text.len() + LONGER_NAMES <= LINE, "{} bytes: {text}", text.len());
+    }
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! An architecture that exists nowhere, with the simplest forms that still have everything the engine can meet.
+//!
+//! Every instruction is one big-endian word: an operation in the first byte, a signed distance in words in the other
+//! three. A function may start with a landing pad; its patch site follows. With `STUB`, redirected calls return through
+//! a stub that puts [`TOC`] back.
+
+use klp_core::branch::{Branch, BranchError, BranchKind, BranchTarget, Code, Reach};
+use klp_core::ftrace::{PatchSite, Redirected, Registers, RegsLayout, RegsNeeded, ReturnFrame, SiteError};
+use klp_core::reloc::{RelocError, Relocation};
+use klp_core::unwind::{Cursor, Memory, Step, Unreliable};
+use klp_core::{Addr, Architecture, Endian, FarBranch, FtraceRedirect, Relocate, Unwind};
+
+pub(crate) struct Toy<const STUB: bool>;
+
+pub(crate) const INSN: u64 = 4;
+pub(crate) const NOP: [u8; 4] = [0; 4];
+pub(crate) const PAD: [u8; 4] = [1, 0, 0, 0];
+pub(crate) const RET: [u8; 4] = [5, 0, 0, 0];
+const CALL: u8 = 2;
+const JUMP: u8 = 3;
+/// Continues at the address in the two words behind it.
+const FAR: u8 = 4;
+
+/// Where the module's return stub lies.
+pub(crate) const RETURN_STUB: Addr = 0xffff_ffff_8190_0000;
+/// What a caller of a redirected function expects in the context register when the call returns.
+pub(crate) const TOC: u64 = 0x70c;
+
+/// The register block of the simulated trampoline.
+pub(crate) const LAYOUT: RegsLayout = RegsLayout { size: 24, pc: 0, sp: 8, ra: 16, gprs: RegsLayout::ABSENT };
+
+impl<const STUB: bool> Architecture for Toy<STUB> {
+    const NAME: &'static str = "toy";
+    const ELF_MACHINE: u16 = 0xffff;
+    const ENDIAN: Endian = Endian::Big;
+    const INSN_ALIGN: u64 = INSN;
+}
+
+impl<const STUB: bool> FtraceRedirect for Toy<STUB> {
+    const MAX_SITE_OFFSET: u64 = INSN;
+    const ENTRY_LEN: usize = 8;
+    const REGS: RegsNeeded = RegsNeeded::Arguments;
+    const RETURN_STUB: bool = STUB;
+
+    fn patch_site(function: Addr, location: Addr, code: &[u8]) -> Result<PatchSite, SiteError> {
+        let ([first, second], []) = code.as_chunks::<4>() else { return Err(SiteError::ShortCode) };
+        let offset = location.wrapping_sub(function).cast_signed();
+        let insn = match offset {
+            0 => first,
+            4 if *first == PAD => second,
+            4 => return Err(SiteError::UnknownCode { at: function, found: *first }),
+            _ => return Err(SiteError::TooFar { offset, limit: Self::MAX_SITE_OFFSET }),
+        };
+        let is_call = Self::decode(location, insn).is_some_and(|branch| branch.kind == BranchKind::Call);
+        if *insn != NOP && !is_call {
+            return Err(SiteError::UnknownCode { at: location, found: *insn });
+        }
+        Ok(PatchSite { function, site: location, resume: location + INSN })
+    }
+
+    fn redirect(regs: &mut impl Registers, layout: &RegsLayout, target: Addr, return_stub: Addr) {
+        regs.write(layout.pc, if STUB { return_stub } else { target });
+    }
+
+    fn return_frame(
+        regs: &impl Registers,
+        layout: &RegsLayout,
+        target: Addr,
+        _return_stub: Addr,
+    ) -> Redirected {
+        if !STUB {
+            return Redirected::Direct;
+        }
+        let frame = ReturnFrame { ra: regs.read(layout.ra), sp: regs.read(layout.sp), context: target };
+        Redirected::ThroughStub(frame)
+    }
+}
+
+impl<const STUB: bool> FarBranch for Toy<STUB> {
+    const REACH: Reach = Reach { min: -(1 << 25), max: (1 << 25) - 4, align: INSN };
+    const BRANCH_LEN: usize = 4;
+    const VENEER_LEN: usize = 12;
+    const VENEER_ALIGN: u64 = INSN;
+
+    fn encode(kind: BranchKind, from: Addr, to: Addr) -> Result<Code, BranchError> {
+        if let Some(addr) = [from, to].into_iter().find(|addr| !addr.is_multiple_of(INSN)) {
+            return Err(BranchError::Misaligned { addr });
+        }
+        let distance = to.wrapping_sub(from).cast_signed();
+        let (true, Ok(words)) = (Self::REACH.covers(from, to), i32::try_from(distance / 4)) else {
+            return Err(BranchError::OutOfReach { distance });
+        };
+        let [_, a, b, c] = words.to_be_bytes();
+        Ok(Code::new(&[if kind == BranchKind::Call { CALL } else { JUMP }, a, b, c]))
+    }
+
+    fn decode(at: Addr, code: &[u8]) -> Option<Branch> {
+        let (&[operation, a, b, c], _) = code.split_first_chunk::<4>()?;
+        let kind = match operation {
+            CALL => BranchKind::Call,
+            JUMP => BranchKind::Jump,
+            _ => return None,
+        };
+        let words = i32::from_be_bytes([a, b, c, 0]) >> 8;
+        let target = BranchTarget::Direct(at.wrapping_add_signed(i64::from(words) * 4));
+        Some(Branch { kind, target, len: 4 })
+    }
+
+    fn follows_call(_return_address: Addr, before: &[u8]) -> bool {
+        before.last_chunk::<4>().is_some_and(|insn| insn[0] == CALL)
+    }
+
+    fn veneer(at: Addr, target: Addr) -> Result<Code, BranchError> {
+        match [at, target].into_iter().find(|addr| !addr.is_multiple_of(INSN)) {
+            Some(addr) => Err(BranchError::Misaligned { addr }),
+            None => Ok(Code::new(&[FAR, 0, 0, 0]).then(&target.to_be_bytes())),
+        }
+    }
+
+    fn veneer_target(_at: Addr, code: &[u8]) -> Option<Addr> {
+        let (&[FAR, 0, 0, 0], target) = code.split_first_chunk::<4>()? else { return None };
+        target.first_chunk().map(|bytes| Addr::from_be_bytes(*bytes))
+    }
+}
+
+impl<const STUB: bool> Relocate for Toy<STUB> {
+    /// Type 1 stores the doubleword S + A.
+    fn relocate(relocation: &Relocation, code: &mut [u8]) -> Result<usize, RelocError> {
+        if relocation.r_type != 1 {
+            return Err(RelocError::UnknownType(relocation.r_type));
+        }
+        let field = code.first_chunk_mut::<8>().ok_or(RelocError::ShortCode)?;
+        *field = relocation.symbol.wrapping_add_signed(relocation.addend).to_be_bytes();
+        Ok(field.len())
+    }
+
+    fn is_branch(_r_type: u32) -> bool {
+        false
+    }
+}
+
+impl<const STUB: bool> Unwind for Toy<STUB> {
+    const FRAME_ALIGN: u64 = 16;
+
+    /// A frame record is two words at the frame pointer: the caller's frame pointer, the return address.
+    fn step(cursor: &Cursor, bottom: Addr, memory: &impl Memory) -> Result<Step, Unreliable> {
+        if cursor.fp == bottom {
+            return Ok(Step::Bottom);
+        }
+        let word = |addr| memory.word(addr).ok_or(Unreliable::CouldNotReadStack(addr));
+        let (fp, pc) = (word(cursor.fp)?, word(cursor.fp + 8)?);
+        Ok(Step::Frame(Cursor { pc, sp: cursor.fp + 16, fp }))
+    }
+}

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! A kernel to run the engine on: nothing of it is real but the engine and its call path.
+
+pub(crate) mod arch;
+pub(crate) mod fault;
+pub(crate) mod kernel;
+pub(crate) mod list;
+pub(crate) mod patches;
+pub(crate) mod thread;
+
+use std::collections::BTreeMap;
+
+use klp_core::patch::{PatchId, State};
+use klp_core::platform::Holder;
+use klp_core::{Addr, Engine, Error};
+
+pub(crate) use kernel::{CallbacksOf, Entry, Function, Sim, Turn};
+pub(crate) use patches::Spec;
+pub(crate) use thread::Thread;
+
+/// What the engine's refusals are here.
+pub(crate) type Refusal = Error<&'static str>;
+
+/// Where somebody calls from who has nothing to do with patches.
+pub(crate) const ANYBODY: Addr = 0xffff_ffff_8080_0010;
+
+/// The functions of vmlinux that tests patch.
+pub(crate) const FUNCTIONS: [&str; 3] = ["f", "g", "h"];
+/// The modules that can be loaded, and their functions.
+const MODULES: [(&str, &[&str]); 2] = [("m", &["mf", "mg"]), ("n", &["nf"])];
+
+/// A kernel with an engine.
+pub(crate) struct World<const STUB: bool> {
+    pub(crate) kernel: Sim<STUB>,
+    pub(crate) engine: Engine<Sim<STUB>>,
+    /// The patches that were ever added, by name.
+    specs: BTreeMap<&'static str, Spec>,
+}
+
+/// For each function: what runs when it is called, by whom.
+type Runs = Vec<(Hex, Vec<(Hex, Hex)>)>;
+
+/// An address that can be read when it differs.
+#[derive(PartialEq, Eq)]
+struct Hex(Addr);
+
+impl std::fmt::Debug for Hex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+fn runs<const STUB: bool>(kernel: &Sim<STUB>, callers: &[Addr], functions: &[Function]) -> Runs {
+    let by_caller = |addr| {
+        let call = move |&caller| (Hex(caller), Hex(Thread::new(kernel).call(caller, addr)));
+        callers.iter().map(call).collect()
+    };
+    functions.iter().map(|function| (Hex(function.addr), by_caller(function.addr))).collect()
+}
+
+/// All that users of the kernel can notice of live patching.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    runs: Runs,
+    text: Vec<Vec<u8>>,
+    hooked: Vec<Addr>,
+    hooks: u32,
+    patches: Vec<(&'static str, State, Vec<bool>)>,
+    callbacks: BTreeMap<CallbacksOf, Turn>,
+    missed: u32,
+}
+
+impl<const STUB: bool> World<STUB> {
+    /// A kernel that has booted: no modules, no patches.
+    pub(crate) fn new() -> World<STUB> {
+        fault::take_pending();
+        let kernel = Sim::default();
+        for (index, name) in FUNCTIONS.into_iter().enumerate() {
+            kernel.define(None, name, if index == 1 { Entry::PadThenSite } else { Entry::Site });
+        }
+        World { kernel, engine: Engine::default(), specs: BTreeMap::new() }
+    }
+
+    pub(crate) fn add(&mut self, spec: &Spec) -> Result<PatchId, Refusal> {
+        let id = self.engine.add(&self.kernel, spec.build()?)?;
+        self.specs.insert(spec.name, spec.clone());
+        self.check();
+        Ok(id)
+    }
+
+    pub(crate) fn enable(&mut self, id: PatchId) -> Result<(), Refusal> {
+        let result = self.engine.enable(&self.kernel, id);
+        self.check();
+        result
+    }
+
+    pub(crate) fn disable(&mut self, id: PatchId) -> Result<(), Refusal> {
+        let result = self.engine.disable(&self.kernel, id);
+        self.check();
+        result
+    }
+
+    pub(crate) fn drain(&mut self, id: PatchId) -> Result<Option<Holder>, Refusal> {
+        self.engine.drain(&self.kernel, id)
+    }
+
+    pub(crate) fn remove(&mut self, id: PatchId) -> Result<(), Refusal> {
+        let result = self.engine.remove(&self.kernel, id);
+        self.check();
+        result
+    }
+
+    /// A patch that is added and enabled, which must succeed.
+    pub(crate) fn apply(&mut self, spec: &Spec) -> PatchId {
+        let id = self.add(spec).expect("the patch is fine");
+        self.enable(id).expect("nothing is in the way");
+        id
+    }
+
+    /// A patch goes that is draining, which must succeed.
+    pub(crate) fn finish(&mut self, id: PatchId) {
+        assert_eq!(self.drain(id), Ok(None));
+        self.remove(id).expect("it is draining");
+    }
+
+    /// Loads a module: text, then the engine's say, then it is live.
+    pub(crate) fn load(&mut self, module: &'static str) -> Result<(), Refusal> {
+        let (_, functions) = MODULES.iter().find(|(name, _)| *name == module).expect("one of MODULES");
+        self.kernel.map_module(module, functions);
+        match self.engine.object_coming(&self.kernel, module) {
+            Ok(()) => self.kernel.set_live(module, true),
+            Err(error) => {
+                self.kernel.refuse_module(module);
+                self.check();
+                return Err(error);
+            }
+        }
+        self.check();
+        Ok(())
+    }
+
+    pub(crate) fn unload(&mut self, module: &'static str) {
+        self.kernel.set_live(module, false);
+        self.engine.object_going(&self.kernel, module);
+        self.kernel.unmap_module(module);
+        self.check();
+    }
+
+    /// The address of a function that has only one symbol.
+    pub(crate) fn original(&self, name: &str) -> Addr {
+        let functions = self.kernel.functions();
+        functions.iter().find(|f| f.name == name).unwrap_or_else(|| panic!("no function '{name}'")).addr
+    }
+
+    /// What runs when `caller` calls the function.
+    pub(crate) fn called_from(&self, caller: Addr, name: &str) -> Addr {
+        Thread::new(&self.kernel).call(caller, self.original(name))
+    }
+
+    /// What runs when anybody calls the function.
+    pub(crate) fn runs(&self, name: &str) -> Addr {
+        self.called_from(ANYBODY, name)
+    }
+
+    /// The names of all patches, in stacking order.
+    pub(crate) fn order(&self) -> Vec<&'static str> {
+        self.engine.patches().iter().map(|patch| patch.name).collect()
+    }
+
+    pub(crate) fn state(&self, id: PatchId) -> State {
+        self.engine.patch(id).expect("a known patch").state()
+    }
+
+    /// Takes all lines of the kernel log.
+    pub(crate) fn take_log(&self) -> Vec<String> {
+        self.kernel.take_log().into_iter().map(|(_, line)| line).collect()
+    }
+
+    /// What the function that `enabled` patches, the last one on top, must run.
+    pub(crate) fn top_most(&self, enabled: &[&Spec], name: &str) -> Addr {
+        let top = enabled.iter().rev().find(|spec| spec.patches(name));
+        top.map_or_else(|| self.original(name), |spec| spec.replacement(name))
+    }
+
+    /// From now on, whenever the engine calls ftrace or a callback, all functions that exist now must run what they
+    /// run now, whoever calls them who may be running.
+    pub(crate) fn nothing_may_change(&self) {
+        let running = |spec: &Spec| {
+            let mut patches = self.engine.patches().iter();
+            patches.any(|patch| patch.name == spec.name && patch.state() != State::Ready)
+        };
+        let (kernel, callers, functions) =
+            (self.kernel.clone(), self.callers(running), self.kernel.functions());
+        let before = runs(&kernel, &callers, &functions);
+        self.kernel.watch(move || {
+            assert_eq!(
+                runs(&kernel, &callers, &functions),
+                before,
+                "a function runs something else too early"
+            );
+        });
+    }
+
+    /// Everybody whose calls might be treated differently, of these patches.
+    fn callers(&self, patches: impl Fn(&Spec) -> bool) -> Vec<Addr> {
+        let patches = self.specs.values().filter(|spec| patches(spec)).flat_map(|spec| {
+            spec.funcs.iter().map(|func| spec.original_call(func.name)).chain([spec.inside()])
+        });
+        std::iter::once(ANYBODY).chain(patches).collect()
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let functions = self.kernel.functions();
+        Snapshot {
+            runs: runs(&self.kernel, &self.callers(|_| true), &functions),
+            text: functions.iter().map(|f| f.code.clone()).collect(),
+            hooked: self.kernel.hooked_sites(),
+            hooks: self.kernel.hooks(),
+            patches: self
+                .engine
+                .patches()
+                .iter()
+                .map(|patch| {
+                    let patched = patch.objects.iter().map(|object| object.is_patched());
+                    (patch.name, patch.state(), patched.collect())
+                })
+                .collect(),
+            callbacks: self.kernel.turns(),
+            missed: self.engine.missed_calls(),
+        }
+    }
+
+    /// What holds between any two requests to the engine.
+    fn check(&self) {
+        let mut patched = BTreeMap::new();
+        for patch in self.engine.patches() {
+            for object in patch.objects.iter() {
+                let loaded = object.name.is_none_or(|name| klp_core::Platform::is_loaded(&self.kernel, name));
+                let expected = patch.state() == State::Enabled && loaded;
+                assert_eq!(
+                    object.is_patched(),
+                    expected,
+                    "{} of {} patch {}",
+                    object.display_name(),
+                    if patch.state() == State::Enabled { "the enabled" } else { "a disabled" },
+                    patch.name
+                );
+                if expected {
+                    patched.insert((patch.name, object.name), Turn::Patched);
+                }
+            }
+        }
+        assert_eq!(
+            self.kernel.turns(),
+            patched,
+            "callbacks ran for what is patched, and were taken back for the rest"
+        );
+    }
+}
+
+impl<const STUB: bool> Drop for World<STUB> {
+    fn drop(&mut self) {
+        self.kernel.power_off();
+    }
+}
+
+/// Makes a test of each function generic over `STUB`, on the architecture that returns directly and on the one with a
+/// return stub.
+macro_rules! on_both_architectures {
+    ($($test:ident),* $(,)?) => {
+        mod direct {
+            $(#[test] fn $test() { super::$test::<false>(); })*
+        }
+        mod through_stub {
+            $(#[test] fn $test() { super::$test::<true>(); })*
+        }
+    };
+}
+pub(crate) use on_both_architectures;
