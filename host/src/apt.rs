@@ -22,9 +22,13 @@ use sources::Mirror;
 /// How long a suite's lists are taken for current.
 const FRESH: Duration = Duration::from_secs(3600);
 
+/// What the lists of two architectures take, in bytes, with some to spare.
+const LISTS: u64 = 200_000_000;
+
 /// A private apt.
 #[derive(Debug)]
 pub struct Root {
+    cache: Cache,
     dir: PathBuf,
     /// What apt had to say about the lists that it could not get.
     complaint: String,
@@ -56,9 +60,11 @@ impl Root {
     ) -> Result<Root> {
         let _lock = cache.lock(&format!("apt/{name}"), progress)?;
         let sources = mirror()?.deb822(suites);
-        let mut root = Root { dir: cache.path(&format!("apt/{name}")), complaint: String::new() };
+        let mut root =
+            Root { dir: cache.path(&format!("apt/{name}")), cache: cache.clone(), complaint: String::new() };
         root.write(&sources, architectures)?;
         if !root.is_fresh(&sources) {
+            cache.require_space(LISTS)?;
             root.complaint = progress
                 .phase(format!("package lists for {}", architectures.join(", ")), |_| root.update())?;
             if root.complaint.is_empty() {
@@ -96,7 +102,11 @@ impl Root {
         let output = process::run(self.apt("apt-get").args(["-q", "update"]))?;
         let text = String::from_utf8_lossy(&output.stderr);
         let complaints = text.lines().filter(|line| line.starts_with("W:") || line.starts_with("E:"));
-        Ok(complaints.collect::<Vec<_>>().join("\n"))
+        let complaints = complaints.collect::<Vec<_>>().join("\n");
+        match complaints.is_empty() && !output.status.success() {
+            true => Ok(format!("apt-get update failed ({})", output.status)),
+            false => Ok(complaints),
+        }
     }
 
     fn apt(&self, program: &str) -> Command {
@@ -133,12 +143,20 @@ impl Root {
         Ok(parse_records(&String::from_utf8_lossy(&output.stdout)))
     }
 
+    /// What `packages` take while they are unpacked, in bytes: the packages themselves and what is in them.
+    fn size(&self, packages: &[impl AsRef<str>]) -> Result<u64> {
+        let mut command = self.apt("apt-cache");
+        command.args(["--no-all-versions", "show", "--"]).args(packages.iter().map(AsRef::as_ref));
+        Ok(parse_size(&process::stdout(&mut command)?))
+    }
+
     /// Downloads `packages` (`NAME[:ARCHITECTURE][=VERSION]`) and unpacks them into `into`.
     ///
     /// # Errors
     ///
     /// A package cannot be had or is not what the archive signed, or the disk is full.
     pub fn unpack(&self, packages: &[impl AsRef<str>], into: &Path) -> Result<()> {
+        self.cache.require_space(self.size(packages)?)?;
         let debs = tempfile::tempdir_in(into)
             .with_context(|| format!("cannot create a directory in {}", into.display()))?;
         let mut command = self.apt("apt-get");
@@ -215,6 +233,17 @@ Dir::Etc::preferencesparts \"/dev/null\";
     ))
 }
 
+/// The sum of `Size` (bytes) and `Installed-Size` (KiB; deb-control(5)).
+fn parse_size(text: &str) -> u64 {
+    let unit = |field: &str| match field {
+        "Size" => Some(1),
+        "Installed-Size" => Some(1024),
+        _ => None,
+    };
+    let fields = text.lines().filter_map(|line| line.split_once(": "));
+    fields.filter_map(|(field, value)| Some(unit(field)? * value.parse::<u64>().ok()?)).sum()
+}
+
 fn parse_records(text: &str) -> Vec<Record> {
     let field = |stanza: &str, name: &str| {
         stanza.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(": ")?.to_owned()))
@@ -243,12 +272,16 @@ mod tests {
         let text = "\
 Package: linux-headers-6.1.0-1-arm64
 Version: 6.1.4-1
+Installed-Size: 3
+Size: 500
 Depends: linux-headers-6.1.0-1-common (= 6.1.4-1), linux-kbuild-6.1 (>= 6.1.4-1), gcc-12 | gcc:any
 Description: Version: of no use
 
 Package: linux-headers-6.1.0-1-arm64
 Version: 6.1.3-1
+Size: 7
 ";
+        assert_eq!(parse_size(text), 3 * 1024 + 507);
         let records = parse_records(text);
         assert_eq!(records.len(), 2);
         assert_eq!(records[0].version, "6.1.4-1");

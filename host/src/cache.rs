@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::Failed;
 use crate::progress::Progress;
 
 /// The private cache.
@@ -117,19 +116,35 @@ impl Cache {
         Ok(Lock { _file: file })
     }
 
+    /// Makes sure that there is room for `bytes` more. Some programs do not fail when the disk is full: apt's downloads
+    /// hang.
+    ///
+    /// # Errors
+    ///
+    /// There is not; the error is of the kind [`ErrorKind::StorageFull`].
+    pub fn require_space(&self, bytes: u64) -> Result<()> {
+        let place = self.root.ancestors().find(|dir| dir.exists()).unwrap_or(&self.root);
+        let disk = rustix::fs::statvfs(place)
+            .with_context(|| format!("cannot tell how much room there is in {}", place.display()))?;
+        let free = disk.f_bavail * disk.f_frsize;
+        if free < bytes {
+            let what =
+                format!("{} MB are needed, {} MB are free", bytes.div_ceil(1_000_000), free / 1_000_000);
+            return Err(std::io::Error::new(ErrorKind::StorageFull, what).into());
+        }
+        Ok(())
+    }
+
     /// Adds what to do about it if `error` says that the disk is full or the cache is not ours.
     fn explain(&self, error: anyhow::Error) -> anyhow::Error {
-        let kind = error.chain().find_map(|cause| match cause.downcast_ref::<std::io::Error>() {
-            Some(io) => Some(io.kind()),
-            None => {
-                let complaint = &cause.downcast_ref::<Failed>()?.complaint;
-                FULL.iter().any(|text| complaint.contains(text)).then_some(ErrorKind::StorageFull)
-            }
-        });
+        let kind = error.chain().find_map(|cause| Some(cause.downcast_ref::<std::io::Error>()?.kind()));
+        let text = format!("{error:#}");
+        let full = FULL.iter().any(|words| text.contains(words));
+        let kind = if full { Some(ErrorKind::StorageFull) } else { kind };
         let root = self.root.display();
         match kind {
             Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => error.context(format!(
-                "the disk that holds the cache {root} is full: free some space, or set KLP_CACHE to a directory on \
+                "the disk that holds the cache {root} is too full: free some space, or set KLP_CACHE to a directory on \
                  another disk"
             )),
             Some(ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => error.context(format!(
@@ -242,6 +257,17 @@ mod tests {
         assert!(format!("{error:#}").contains("cannot write x"));
         assert_eq!(names(dir.path()), ["a.lock"]);
         assert!(cache.publish("a", &progress, |_| Ok(())).is_ok());
+    }
+
+    #[test]
+    fn room_is_asked_for_before_it_is_used() {
+        let dir = tempfile::tempdir().expect("dir");
+        let cache = Cache::at(dir.path().join("not/yet"));
+        cache.require_space(0).expect("room for nothing");
+        let error =
+            cache.publish("a", &Progress::silent(), |_| cache.require_space(u64::MAX)).expect_err("full");
+        assert!(format!("{error:#}").contains("too full"), "{error:#}");
+        assert!(format!("{error:#}").contains("MB are needed"), "{error:#}");
     }
 
     #[test]

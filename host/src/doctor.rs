@@ -148,7 +148,8 @@ pub(crate) fn missing(program: &str) -> Failure {
     let package = NEEDS.iter().find(|(probe, _, _)| is(probe)).map(|(_, _, package)| *package);
     let fix = match (program, package) {
         ("apt-get" | "apt-cache" | "apt-config" | "dpkg" | "dpkg-deb", _) => {
-            "run this on Debian or a distribution made from it, or name a kernel of your own with --kernel-dir and --image"
+            "run this on Debian or a distribution made from it, or name a kernel of your own with --kernel-dir and \
+             --image"
                 .to_owned()
         }
         ("rustc" | "cargo", _) => format!("install Rust {RUST} or newer (rustup)"),

@@ -30,6 +30,8 @@ pub struct Options {
     pub jobs: usize,
     /// The directory that klp.ko's sources are in.
     pub kmod: PathBuf,
+    /// Whether anything that a compiler, objtool or modpost has to say is a failure.
+    pub deny_warnings: bool,
     /// Where cargo keeps what it compiled. Shared between kernels: most of it is the same for all of an architecture.
     pub rust_target: PathBuf,
 }
@@ -37,16 +39,24 @@ pub struct Options {
 impl Default for Options {
     /// klp.ko from this workspace, on every processor.
     fn default() -> Self {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let target =
-            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
         Options {
             core: true,
             jobs: available_parallelism().map_or(1, usize::from),
-            kmod: workspace.join("kmod"),
-            rust_target: target.join("klp/rust"),
+            kmod: workspace().join("kmod"),
+            deny_warnings: false,
+            rust_target: target_dir().join("rust"),
         }
     }
+}
+
+fn workspace() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// Where this workspace's own builds of kernel modules are kept: `klp` in cargo's target directory.
+pub fn target_dir() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    target.unwrap_or_else(|| workspace().join("target")).join("klp")
 }
 
 /// What was built.
@@ -116,6 +126,9 @@ fn distinct(patches: &[Patch]) -> Result<(), Failure> {
         HashMap::from([("klp".to_owned(), Path::new("the SDK's own module"))]);
     for patch in patches {
         if let Some(other) = seen.insert(patch.kernel_name(), &patch.dir) {
+            if other == patch.dir {
+                return Err(Failure::Usage(format!("{} is given twice", other.display())));
+            }
             return Err(Failure::Usage(format!(
                 "two modules would be named {}: {} and {}; rename one directory",
                 patch.kernel_name(),
@@ -199,20 +212,28 @@ impl Make<'_> {
         };
         let output = progress.phase(format!("{name}.ko for {} ({})", kernel.id, kernel.arch), |_| {
             let output = run(&mut command)?;
+            let text = stage.with_source_names(output.text.trim_end());
             match output.success {
-                true => Ok(output.text),
+                true => Ok(text),
                 false => Err(anyhow::anyhow!(
                     "cannot build {name} for {} ({}, {}):\n{}",
                     kernel.id,
                     kernel.arch,
                     kernel.release,
-                    output.text.trim_end()
+                    text
                 )),
             }
         })?;
-        if !output.is_empty() {
-            progress.note(output.trim_end());
+        if output.is_empty() {
+            return Ok(());
         }
+        if self.options.deny_warnings {
+            // The objects go, so that the next build says it again.
+            fs::remove_dir_all(stage.dir())
+                .with_context(|| format!("cannot remove {}", stage.dir().display()))?;
+            bail!("{name} for {} ({}) builds, but not without warnings:\n{output}", kernel.id, kernel.arch);
+        }
+        progress.note(&output);
         Ok(())
     }
 
@@ -225,6 +246,9 @@ impl Make<'_> {
         command.arg(format!("ARCH={}", arch.kernel_arch));
         command.arg(format!("CROSS_COMPILE={}", arch.cross_compile()));
         command.args(make_vars.iter().map(|(name, value)| format!("{name}={value}")));
+        if let Some(compiler) = other_compiler(self.kernel, |name| process::which(name).is_some()) {
+            command.arg(format!("CC={compiler}"));
+        }
         command.arg(format!("-j{}", self.options.jobs.max(1)));
         if let Some(symbols) = &self.symbols {
             command.arg(format!("KBUILD_EXTRA_SYMBOLS={}", symbols.display()));
@@ -242,6 +266,17 @@ impl Make<'_> {
         }
         Ok(self.rust.clone().unwrap_or_default())
     }
+}
+
+/// Debian's headers name the very release of gcc that the kernel was built with (`$(CROSS_COMPILE)gcc-12`). Where this
+/// machine does not have that one, the one it has serves; `has` says which there are.
+fn other_compiler(kernel: &Kernel, has: impl Fn(&str) -> bool) -> Option<String> {
+    let variables = fs::read_to_string(kernel.build_dir.join(".kernelvariables")).ok()?;
+    let named =
+        variables.lines().find_map(|line| line.strip_prefix("CC = ")?.split("$(CROSS_COMPILE)").nth(1))?;
+    let own = format!("{}{}", kernel.arch.cross_compile(), named.trim());
+    let plain = format!("{}gcc", kernel.arch.cross_compile());
+    (!has(&own) && has(&plain)).then_some(plain)
 }
 
 struct Output {
@@ -289,26 +324,45 @@ mod tests {
         Patch::of(name, &[&format!("{name}.c")])
     }
 
+    fn kernel(build_dir: &Path) -> Kernel {
+        Kernel {
+            arch: Arch::by_name("ppc64").expect("arch"),
+            id: "test".to_owned(),
+            release: "6".to_owned(),
+            build_dir: build_dir.to_owned(),
+            image: "/k/image".into(),
+            modules: None,
+            busybox: "/b".into(),
+            make_vars: vec![("DEB_HOST_ARCH".to_owned(), "ppc64el".to_owned())],
+        }
+    }
+
     #[test]
     fn names_are_distinct_to_the_kernel() {
         assert!(distinct(&[patch("a-b"), patch("a-c")]).is_ok());
         let error = distinct(&[patch("a-b"), patch("x"), patch("a_b")]).expect_err("same");
+        assert!(distinct(&[patch("x"), patch("x")]).expect_err("same").to_string().contains("given twice"));
         assert!(error.to_string().contains("two modules would be named a_b"), "{error}");
         assert!(distinct(&[patch("klp")]).is_err());
     }
 
     #[test]
+    fn a_compiler_that_is_not_here_is_replaced() {
+        let dir = tempfile::tempdir().expect("dir");
+        let kernel = kernel(dir.path());
+        assert_eq!(other_compiler(&kernel, |_| true), None);
+        let line = "CC = $(if $(DEBIAN_KERNEL_USE_CCACHE),$(CCACHE)) $(CROSS_COMPILE)gcc-12\n";
+        fs::write(dir.path().join(".kernelvariables"), line).expect("write");
+        assert_eq!(other_compiler(&kernel, |_| true), None);
+        assert_eq!(other_compiler(&kernel, |_| false), None);
+        let plain = "powerpc64le-linux-gnu-gcc";
+        assert_eq!(other_compiler(&kernel, |name| name == plain), Some(plain.to_owned()));
+        assert_eq!(other_compiler(&kernel, |name| name == format!("{plain}-12")), None);
+    }
+
+    #[test]
     fn the_make_line_names_the_architecture_its_way() {
-        let kernel = Kernel {
-            arch: Arch::by_name("ppc64").expect("arch"),
-            id: "test".to_owned(),
-            release: "6".to_owned(),
-            build_dir: "/k/build".into(),
-            image: "/k/image".into(),
-            modules: None,
-            busybox: "/b".into(),
-            make_vars: vec![("DEB_HOST_ARCH".to_owned(), "ppc64el".to_owned())],
-        };
+        let kernel = kernel(Path::new("/k/build"));
         let options = Options { jobs: 3, ..Options::default() };
         let mut make = Make {
             kernel: &kernel,

@@ -21,7 +21,7 @@ pub struct Kernel {
     pub arch: &'static Arch,
     /// The id a user names it by (`debian-6.1`), or the build directory of a user's own kernel.
     pub id: String,
-    /// The release string (`uname -r`), from the build directory's `include/config/kernel.release`.
+    /// The release string (`uname -r`), as modules are built for it: `UTS_RELEASE` of the build directory.
     pub release: String,
     /// The kernel build directory (`make -C`).
     pub build_dir: PathBuf,
@@ -84,15 +84,10 @@ impl Own {
         let lacks = |file: &str, what_then: &str| {
             Failure::Usage(format!("--kernel-dir {dir} has no {file}: {what_then}"))
         };
-        let no_build_dir = "expected the directory that the kernel was built in (O=…), or a distribution's headers for it \
-                            (/lib/modules/RELEASE/build)";
-        let release = release(&build_dir).map_err(|_| lacks(RELEASE, no_build_dir))?;
-        if release.is_empty() {
-            return Err(lacks(
-                "release in include/config/kernel.release",
-                "the file is empty; build the kernel again",
-            ));
-        }
+        let no_build_dir = "expected the directory that the kernel was built in (O=…), or a distribution's \
+                            headers for it (/lib/modules/RELEASE/build)";
+        let release =
+            release(&build_dir).map_err(|_| lacks(&format!("{RELEASE} with a UTS_RELEASE"), no_build_dir))?;
         if !build_dir.join("Makefile").is_file() {
             return Err(lacks("Makefile", no_build_dir));
         }
@@ -128,7 +123,8 @@ impl Own {
     }
 }
 
-const RELEASE: &str = "include/config/kernel.release";
+/// Not `include/config/kernel.release`: Debian's 6.1 headers have the package's version there.
+const RELEASE: &str = "include/generated/utsrelease.h";
 const CONFIG: &str = "include/config/auto.conf";
 
 /// Whether a kernel with this configuration is for `arch`.
@@ -136,8 +132,14 @@ fn is_for(arch: &Arch, config: &str) -> bool {
     arch.config.iter().all(|wanted| config.lines().any(|line| line == *wanted))
 }
 
+/// What `uname -r` says of a kernel that was built in `build_dir`.
 fn release(build_dir: &Path) -> Result<String> {
-    Ok(read(&build_dir.join(RELEASE))?.trim().to_owned())
+    let path = build_dir.join(RELEASE);
+    let text = read(&path)?;
+    let line = text.lines().find_map(|line| line.strip_prefix("#define UTS_RELEASE"));
+    let release =
+        line.map(|value| value.trim().trim_matches('"').to_owned()).filter(|value| !value.is_empty());
+    release.with_context(|| format!("expected '#define UTS_RELEASE \"…\"' in {}", path.display()))
 }
 
 /// Debian's headers choose their compiler themselves, some by variables that Debian's package tools set.
@@ -177,7 +179,7 @@ mod tests {
 
     const WHOLE: &[(&str, &str)] = &[
         ("build/Makefile", ""),
-        ("build/include/config/kernel.release", "6.6.1-mine\n"),
+        ("build/include/generated/utsrelease.h", "#define UTS_RELEASE \"6.6.1-mine\"\n"),
         ("build/include/config/auto.conf", "CONFIG_PPC=y\nCONFIG_PPC64=y\nCONFIG_CPU_LITTLE_ENDIAN=y\n"),
         ("build/Module.symvers", ""),
         ("kernel/fs/x.ko", ""),
@@ -207,7 +209,7 @@ mod tests {
         assert!(refusal("ppc64").contains("No such file or directory"));
         let missing = [
             ("Makefile", "has no Makefile"),
-            ("include/config/kernel.release", "has no include/config/kernel.release"),
+            ("include/generated/utsrelease.h", "has no include/generated/utsrelease.h"),
             ("include/config/auto.conf", "has no include/config/auto.conf"),
             ("Module.symvers", "has no Module.symvers"),
         ];

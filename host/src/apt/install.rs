@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::mirror;
 use crate::Failure;
@@ -23,34 +23,44 @@ use crate::progress::Progress;
 /// This user may not install packages ([`Failure::Missing`] with the command for one who may), or apt cannot.
 pub fn install(packages: &[&str], progress: &Progress) -> Result<()> {
     let root = rustix::process::geteuid().is_root();
-    let mut update = None;
-    if !has_lists()? {
-        let command = ["apt-get", "update"].map(str::to_owned).to_vec();
-        match root {
-            true => progress.phase("package lists", |_| run(&command))?,
-            false => update = Some(command),
-        }
+    let update = ["apt-get", "update"].map(str::to_owned).to_vec();
+    let lists = has_lists()?;
+    if !lists && root {
+        progress.phase("package lists", |_| run(&update))?;
     }
     let mut command = install_command(&[], packages);
+    let mut host = true;
     // Without lists nothing can be tried, and they are root's to get.
-    if update.is_none()
+    if (lists || root)
         && let Err(refusal) = simulate(&command)
     {
-        let backports = backports(progress).context("cannot read the backports").and_then(|options| {
-            let command = install_command(&options, packages);
-            simulate(&command).map(|()| command)
-        });
-        // What the host's own sources say is what a user can act on.
-        command =
-            backports.map_err(|also| refusal.context(format!("and not from backports either: {also:#}")))?;
+        host = false;
+        command = from_backports(packages, progress).map_err(|also| {
+            let packages = packages.join(", ");
+            anyhow!(
+                "apt cannot install {packages}: {refusal:#}\nand not from the release's backports: {also:#}"
+            )
+        })?;
     }
     if !root {
+        let update = (!lists).then_some(update);
         let commands: Vec<String> =
             update.into_iter().chain([command]).map(|command| quote(&command)).collect();
         let fix = format!("sudo {}", commands.join(" && sudo "));
         return Err(Failure::Missing { what: packages.join(", "), fix }.into());
     }
-    progress.phase(format!("installing {}", packages.join(", ")), |_| run(&command))
+    progress.phase(format!("installing {}", packages.join(", ")), |_| match run(&command) {
+        // The archive drops what it replaces: lists that are not recent name files that are gone.
+        Err(_) if host && run(&update).is_ok() => run(&command),
+        result => result,
+    })
+}
+
+/// The command that installs `packages` from the backports.
+fn from_backports(packages: &[&str], progress: &Progress) -> Result<Vec<String>> {
+    let command = install_command(&backports(progress)?, packages);
+    simulate(&command)?;
+    Ok(command)
 }
 
 fn install_command(options: &[String], packages: &[&str]) -> Vec<String> {

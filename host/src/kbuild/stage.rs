@@ -108,7 +108,7 @@ impl Patch {
     /// Where its sources are staged, below the module's build directory.
     fn source_dir(&self) -> &'static str {
         match self.sources {
-            Sources::Own { .. } => ".",
+            Sources::Own { .. } => "",
             Sources::Plain { .. } => "src",
         }
     }
@@ -152,6 +152,8 @@ fn staged_name(file: &str) -> &str {
 #[derive(Debug)]
 pub(super) struct Stage {
     dir: PathBuf,
+    /// Where the links to the sources are, and what they lead to.
+    links: (PathBuf, PathBuf),
 }
 
 impl Stage {
@@ -169,27 +171,34 @@ impl Stage {
 
     /// Stages klp.ko's sources.
     pub(super) fn kmod(work: &Path, kmod: &Path) -> Result<Stage> {
-        let stage = Stage { dir: work.join("klp") };
-        mirror(kmod, &stage.dir, &|name| name)?;
-        Ok(stage)
+        let dir = work.join("klp");
+        mirror(kmod, &dir, &|name| name)?;
+        Ok(Stage { links: (dir.clone(), kmod.to_owned()), dir })
     }
 
     /// Stages the sources of `patch`.
     pub(super) fn patch(work: &Path, patch: &Patch, kmod: &Path) -> Result<Stage> {
-        let stage = Stage { dir: work.join(&patch.name) };
-        create(&stage.dir)?;
+        let dir = work.join(&patch.name);
+        create(&dir)?;
         let rename: &dyn Fn(&str) -> &str = match patch.sources {
             Sources::Own { .. } => &staged_name,
             Sources::Plain { .. } => &|name| name,
         };
-        mirror(&patch.dir, &stage.dir.join(patch.source_dir()), rename)?;
-        write(&stage.dir.join("Kbuild"), &patch.kbuild(kmod))?;
-        Ok(stage)
+        let links = dir.join(patch.source_dir());
+        mirror(&patch.dir, &links, rename)?;
+        write(&dir.join("Kbuild"), &patch.kbuild(kmod))?;
+        Ok(Stage { links: (links, patch.dir.clone()), dir })
     }
 
     /// Where it is.
     pub(super) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// What a compiler said, with the names of the sources themselves in place of the links.
+    pub(super) fn with_source_names(&self, text: &str) -> String {
+        let (links, sources) = &self.links;
+        text.replace(&*links.to_string_lossy(), &sources.to_string_lossy())
     }
 
     /// The modules in it.
@@ -347,6 +356,8 @@ mod tests {
         let stage = Stage::patch(work.path(), &patch, Path::new("/kmod")).expect("staged");
         let staged = stage.dir().join("src");
         assert_eq!(list(&staged).expect("list"), ["a.c", "inc", "old.c"]);
+        let said = stage.with_source_names(&format!("{}/a.c:1:1: error: no", staged.display()));
+        assert_eq!(said, format!("{}/a.c:1:1: error: no", patch.dir.display()));
         let before = fs::symlink_metadata(staged.join("a.c")).expect("link").modified().expect("time");
         let kbuild = fs::metadata(stage.dir().join("Kbuild")).expect("file").modified().expect("time");
         fs::write(staged.join("a.o"), "object").expect("write");
