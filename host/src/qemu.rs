@@ -382,3 +382,53 @@ impl Run {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(end: End, log: &str, taint: u64) -> RunResult {
+        RunResult {
+            end,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            console: log.to_owned(),
+            findings: klog::scan(log),
+            taint: Some(taint),
+            boot: None,
+            begin: None,
+            total: Duration::ZERO,
+        }
+    }
+
+    const WARNING: &str = "[    1.000000] WARNING: CPU: 0 PID: 1 at a.c:1 f+0x1/0x2\n";
+    /// An unsigned module from outside the tree, live patched.
+    const HARMLESS: u64 = 1 << 12 | 1 << 13 | 1 << 15;
+
+    #[test]
+    fn each_end_has_its_verdict() {
+        let verdict = |end| result(end, "", HARMLESS).verdict();
+        assert!(verdict(End::Exited(0)).is_ok());
+        assert!(matches!(verdict(End::Exited(7)), Err(Failure::Command(7))));
+        assert!(matches!(verdict(End::TimedOut(Duration::from_secs(9))), Err(Failure::TimedOut(9))));
+        assert!(matches!(verdict(End::Lost("x".to_owned())), Err(Failure::Kernel(_))));
+        let refused = End::Refused { module: "a.ko".to_owned(), reason: "b".to_owned() };
+        assert!(matches!(verdict(refused), Err(Failure::Refused { .. })));
+    }
+
+    #[test]
+    fn an_unhealthy_kernel_outweighs_the_rest() {
+        for end in [End::Exited(0), End::Exited(7), End::TimedOut(Duration::ZERO)] {
+            let verdict = result(end, WARNING, HARMLESS).verdict();
+            assert!(matches!(verdict, Err(Failure::Kernel(_))), "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_report_that_the_log_lost_is_in_the_taint_mask() {
+        for bit in [4, 5, 7, 9, 14] {
+            let verdict = result(End::Exited(0), "", HARMLESS | 1 << bit).verdict();
+            assert!(matches!(verdict, Err(Failure::Kernel(_))), "bit {bit}: {verdict:?}");
+        }
+    }
+}
