@@ -366,7 +366,14 @@ impl Run {
             (None, None, Some(_)) => End::Lost(
                 "its command killed the processes that carry its output: the output is cut".to_owned(),
             ),
-            (None, None, None) => End::Lost("the machine went off before the command was done".to_owned()),
+            (None, None, None) => {
+                let before = match (self.boot, self.begin) {
+                    (None, _) => "the guest was up: the end of its log should say why",
+                    (_, None) => "the modules were loaded",
+                    _ => "the command was done",
+                };
+                End::Lost(format!("the machine went off before {before}"))
+            }
         };
         let console = String::from_utf8_lossy(&self.console).into_owned();
         Ok(RunResult {

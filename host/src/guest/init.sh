@@ -39,10 +39,17 @@ while read -r module; do
     insmod "$module"
 done </etc/klp/channel-modules
 # The driver may be there before its terminal, and the node before both.
+channel_is_there() {
+    [ -c "$CHANNEL" ] && (: <>"$CHANNEL") 2>/dev/null
+}
 for attempt in $(seq 100); do
-    [ -c "$CHANNEL" ] && (: <>"$CHANNEL") 2>/dev/null && break
+    channel_is_there && break
     sleep 0.1
 done
+if ! channel_is_there; then
+    echo "klp: the kernel has no $CHANNEL: it needs a driver for it, built in or among its modules"
+    poweroff -f
+fi
 exec 9<>"$CHANNEL"
 stty raw -echo <&9
 
