@@ -250,7 +250,8 @@ fn tidy(entry: &Path, release: &str, arch: &Arch) -> Result<()> {
         }
         symlink(target, entry.join(link)).with_context(|| format!("cannot create the link {link}"))?;
     }
-    for bulk in ["usr/share", "etc"] {
+    // Documents, and device trees that no machine of QEMU's needs.
+    for bulk in ["usr/share", "etc", &format!("usr/lib/linux-image-{release}")] {
         remove(&entry.join(bulk))?;
     }
     // They lead to the host's /usr/src.
@@ -307,6 +308,7 @@ mod tests {
         };
         write("usr/src/linux-headers-1-x/Makefile", "include /usr/src/linux-headers-1-common/Makefile\n");
         write("usr/share/doc/bulk", "");
+        write("usr/lib/linux-image-1-x/board.dtb", "");
         write("lib/modules/1-x/kernel/a.ko", "");
         symlink("/usr/src/linux-headers-1-x", dir.path().join("lib/modules/1-x/build")).expect("link");
         let error = tidy(dir.path(), "1-x", arch).expect_err("no image");
@@ -323,6 +325,7 @@ mod tests {
         assert!(dir.path().join("modules/kernel/a.ko").is_file());
         assert!(!dir.path().join("modules/build").is_symlink());
         assert!(!dir.path().join("usr/share").exists());
+        assert!(!dir.path().join("usr/lib/linux-image-1-x").exists());
     }
 
     #[test]
