@@ -19,6 +19,15 @@ use func_stack::FuncStack;
 /// What the engine returns for a platform.
 pub type Result<T, P> = core::result::Result<T, Error<<P as Platform>::Name>>;
 
+/// Whether unpatching an object runs its callbacks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Callbacks {
+    Run,
+    /// Of a patch that a cumulative one replaces: "Any callbacks from the replaced patches are ignored"
+    /// (`Documentation/livepatch/cumulative-patches.rst`, Limitations).
+    Ignored,
+}
+
 /// All patches, and a function stack for each patched function.
 pub struct Engine<P: Platform> {
     /// In the order in which they were enabled: a later patch's replacement covers an earlier one's.
@@ -41,7 +50,7 @@ impl<P: Platform> Engine<P> {
     /// Whatever is wrong with the patch itself, and the first function that cannot be patched.
     pub fn add(&mut self, platform: &P, mut patch: Patch<P>) -> Result<PatchId, P> {
         if patch.objects.is_empty() {
-            return Err(Error::Empty { object: None });
+            return Err(Error::Empty);
         }
         resolve::check_objects(&patch.objects)?;
         for object in patch.objects.iter_mut() {
@@ -96,7 +105,7 @@ impl<P: Platform> Engine<P> {
         if self.patches.last().is_some_and(|patch| patch.replace) {
             for other in 0..self.patches.len() - 1 {
                 if self.patches[other].state == State::Enabled {
-                    self.take_back(platform, other);
+                    self.take_back(platform, other, Callbacks::Ignored);
                 }
             }
         }
@@ -117,7 +126,7 @@ impl<P: Platform> Engine<P> {
         }
         let name = self.patches[index].name;
         platform.log(Level::Notice, format_args!("'{}': starting unpatching transition", name.as_ref()));
-        self.take_back(platform, index);
+        self.take_back(platform, index, Callbacks::Run);
         Ok(())
     }
 
@@ -131,7 +140,8 @@ impl<P: Platform> Engine<P> {
         if self.patches[index].state != State::Draining {
             return Err(Error::Busy);
         }
-        Ok(platform.find_holder(&[self.patches[index].text]))
+        // By reference: a copy on the stack would be found there.
+        Ok(platform.find_holder(core::slice::from_ref(&self.patches[index].text)))
     }
 
     /// Forgets a patch that is [`State::Ready`], or draining and free of tasks ([`drain`](Self::drain) said so and the
@@ -170,27 +180,46 @@ impl<P: Platform> Engine<P> {
                 continue;
             }
             let Some(object) = self.object_named(patch, module) else { continue };
-            let name = self.patches[patch].name;
-            platform.log(
-                Level::Notice,
-                format_args!("applying patch '{}' to loading module '{module}'", name.as_ref()),
-            );
-            let patched = resolve::resolve(platform, &mut self.patches[patch].objects[object])
-                .and_then(|()| self.prepare_object(platform, patch, object));
-            if let Err(error) = patched {
-                platform.log(Level::Error, format_args!("{error}"));
+            if let Err(error) = self.patch_loading(platform, patch, object, module) {
                 platform.log(
                     Level::Warning,
                     format_args!(
                         "patch '{}' failed for module '{module}', refusing to load module '{module}'",
-                        name.as_ref()
+                        self.patches[patch].name.as_ref()
                     ),
                 );
                 self.object_going(platform, module);
                 return Err(error);
             }
-            self.patch_object(platform, patch, object);
         }
+        Ok(())
+    }
+
+    /// Patches a module whose code has begun to run with what was enabled after
+    /// [`object_coming`](Self::object_coming), when it was not there to be patched yet. What cannot be patched is
+    /// logged: it is too late to refuse the module.
+    pub fn object_live(&mut self, platform: &P, module: &str) {
+        for patch in 0..self.patches.len() {
+            if self.patches[patch].state == State::Enabled
+                && let Some(object) = self.object_named(patch, module)
+                && !self.patches[patch].objects[object].patched
+            {
+                // Logged where it happened.
+                let _ = self.patch_loading(platform, patch, object, module);
+            }
+        }
+    }
+
+    fn patch_loading(&mut self, platform: &P, patch: usize, object: usize, module: &str) -> Result<(), P> {
+        let name = self.patches[patch].name;
+        platform.log(
+            Level::Notice,
+            format_args!("applying patch '{}' to loading module '{module}'", name.as_ref()),
+        );
+        resolve::resolve(platform, &mut self.patches[patch].objects[object])
+            .and_then(|()| self.prepare_object(platform, patch, object))
+            .inspect_err(|error| platform.log(Level::Error, format_args!("{error}")))?;
+        self.patch_object(platform, patch, object);
         Ok(())
     }
 
@@ -204,7 +233,7 @@ impl<P: Platform> Engine<P> {
                     Level::Notice,
                     format_args!("reverting patch '{}' on unloading module '{module}'", name.as_ref()),
                 );
-                self.unpatch_object(platform, patch, object);
+                self.unpatch_object(platform, patch, object, Callbacks::Run);
             }
             for func in self.patches[patch].objects[object].funcs.iter_mut() {
                 func_stack::forget_original_caller(&mut self.stacks, func);
@@ -249,9 +278,9 @@ impl<P: Platform> Engine<P> {
     }
 
     /// Unpatches all objects; the patch then drains.
-    fn take_back(&mut self, platform: &P, index: usize) {
+    fn take_back(&mut self, platform: &P, index: usize, callbacks: Callbacks) {
         for object in (0..self.patches[index].objects.len()).rev() {
-            self.unpatch_object(platform, index, object);
+            self.unpatch_object(platform, index, object, callbacks);
         }
         self.patches[index].state = State::Draining;
     }
@@ -303,17 +332,21 @@ impl<P: Platform> Engine<P> {
         }
     }
 
-    fn unpatch_object(&mut self, platform: &P, patch: usize, object: usize) {
+    fn unpatch_object(&mut self, platform: &P, patch: usize, object: usize, run: Callbacks) {
         let id = self.patches[patch].id;
         let Object { funcs, patched, callbacks, .. } = &mut self.patches[patch].objects[object];
         if !*patched {
             return;
         }
-        let _ = platform.callback(*callbacks, Callback::PreUnpatch);
+        if run == Callbacks::Run {
+            let _ = platform.callback(*callbacks, Callback::PreUnpatch);
+        }
         for func in funcs.iter().rev() {
             func_stack::remove(&mut self.stacks, id, func);
         }
         *patched = false;
-        let _ = platform.callback(*callbacks, Callback::PostUnpatch);
+        if run == Callbacks::Run {
+            let _ = platform.callback(*callbacks, Callback::PostUnpatch);
+        }
     }
 }

@@ -14,11 +14,20 @@ use crate::redirect::MAX_ORIGINAL_CALLERS;
 /// one (`kernel/livepatch/core.c`); what was expected and what to do follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error<N> {
-    /// The patch has no objects, or an object no functions.
-    Empty {
-        /// The object without functions; `None`: the patch has no objects.
-        object: Option<&'static str>,
+    /// The patch has no objects, or names no module.
+    Empty,
+    /// An object has no array of functions.
+    NoFunctions {
+        /// The object; `None` is vmlinux.
+        object: Option<N>,
     },
+    /// A function has no name.
+    NoName {
+        /// The object; `None` is vmlinux.
+        object: Option<N>,
+    },
+    /// The patch's module has another patch that is known already.
+    AlreadyKnown,
     /// A function has no replacement.
     NoReplacement {
         /// The function's symbol.
@@ -82,6 +91,11 @@ pub enum Error<N> {
         /// ftrace's error.
         errno: Errno,
     },
+    /// The function that calls the original is no function of the patch module.
+    NoOriginalCaller {
+        /// The symbol of the function whose original is to be called.
+        func: N,
+    },
     /// Too many patches on this function call the original.
     TooManyOriginalCallers {
         /// The function's symbol.
@@ -115,6 +129,7 @@ impl<N> Error<N> {
             Error::Hook { errno, .. } | Error::Callback { errno, .. } => *errno,
             Error::Busy | Error::TooManyOriginalCallers { .. } => Errno::EBUSY,
             Error::NoSuchPatch => Errno::ENOENT,
+            Error::AlreadyKnown => Errno::EEXIST,
             Error::NoMemory => Errno::ENOMEM,
             _ => Errno::EINVAL,
         }
@@ -129,9 +144,17 @@ fn object_name<N: AsRef<str>>(object: &Option<N>) -> &str {
 impl<N: AsRef<str>> fmt::Display for Error<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Empty { object: None } => f.write_str("the patch has no objects: fill in klp_patch.objs"),
-            Error::Empty { object: Some(object) } => {
-                write!(f, "object '{object}' has no functions: fill in klp_object.funcs")
+            Error::Empty => f.write_str("the patch has no objects: fill in klp_patch.objs"),
+            Error::NoFunctions { object } => {
+                write!(f, "object '{}' has no functions: fill in klp_object.funcs", object_name(object))
+            }
+            Error::NoName { object } => write!(
+                f,
+                "a function of object '{}' has no name: fill in klp_func.old_name",
+                object_name(object)
+            ),
+            Error::AlreadyKnown => {
+                f.write_str("the module has a patch already: one module carries one patch")
             }
             Error::NoReplacement { func } => {
                 write!(f, "function '{}' has no replacement: fill in klp_func.new_func", func.as_ref())
@@ -196,6 +219,12 @@ impl<N: AsRef<str>> fmt::Display for Error<N> {
             Error::Hook { func, errno } => {
                 write!(f, "failed to register ftrace handler for function '{}' (-{})", func.as_ref(), errno.0)
             }
+            Error::NoOriginalCaller { func } => write!(
+                f,
+                "the caller of the original of function '{}' is in no symbol table: define it with KLP_ORIGINAL, and do \
+                 not strip the module",
+                func.as_ref()
+            ),
             Error::TooManyOriginalCallers { func } => write!(
                 f,
                 "more than {MAX_ORIGINAL_CALLERS} patches call the original of function '{}': use one cumulative patch",

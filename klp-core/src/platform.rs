@@ -68,6 +68,12 @@ impl Range {
     pub const fn holds_return_address(&self, word: Addr) -> bool {
         word.wrapping_sub(self.start).wrapping_sub(1) < self.size
     }
+
+    /// Whether code of this range may be executed if a task continues at `word`: as a return address, or where an
+    /// exception interrupted it, which may be the first instruction.
+    pub const fn holds_pc(&self, word: Addr) -> bool {
+        word.wrapping_sub(self.start) <= self.size
+    }
 }
 
 /// An ftrace hook at one patch site.

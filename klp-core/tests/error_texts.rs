@@ -17,8 +17,7 @@ fn all() -> Vec<Refusal> {
     let addr = 0xffff_ffff_812a_4c10;
     let site = |error| Error::Site { func, error };
     vec![
-        Error::Empty { object: None },
-        Error::Empty { object: Some("virtio_net") },
+        Error::Empty,
         Error::NoReplacement { func },
         Error::Duplicate { func },
         Error::DuplicateObject { object: None },
@@ -42,13 +41,18 @@ fn all() -> Vec<Refusal> {
         Error::Busy,
         Error::NoSuchPatch,
         Error::NoMemory,
+        Error::NoFunctions { object: None },
+        Error::NoFunctions { object: module },
+        Error::NoName { object: module },
+        Error::AlreadyKnown,
+        Error::NoOriginalCaller { func },
     ]
 }
 
 /// A number for each variant. A new variant does not compile here: give it the next number and an example in [`all`].
 fn variant(error: &Refusal) -> usize {
     match error {
-        Error::Empty { .. } => 0,
+        Error::Empty => 0,
         Error::NoReplacement { .. } => 1,
         Error::Duplicate { .. } => 2,
         Error::DuplicateObject { .. } => 3,
@@ -65,6 +69,10 @@ fn variant(error: &Refusal) -> usize {
         Error::Busy => 14,
         Error::NoSuchPatch => 15,
         Error::NoMemory => 16,
+        Error::NoFunctions { .. } => 17,
+        Error::NoName { .. } => 18,
+        Error::AlreadyKnown => 19,
+        Error::NoOriginalCaller { .. } => 20,
     }
 }
 
@@ -72,7 +80,7 @@ fn variant(error: &Refusal) -> usize {
 fn every_refusal_has_its_text_and_its_number() {
     let mut seen: Vec<usize> = all().iter().map(variant).collect();
     seen.dedup();
-    assert_eq!(seen, (0..=16).collect::<Vec<_>>(), "an example of each variant, in their order");
+    assert_eq!(seen, (0..=20).collect::<Vec<_>>(), "an example of each variant, in their order");
     let mut texts = String::new();
     for error in all() {
         writeln!(texts, "{}: {error}", error.errno().0).expect("strings take everything");

@@ -169,9 +169,12 @@ bool klp_shim_object_loaded(const char *name)
 
 static void klp_each_module_symbol(struct module *mod, struct klp_symbol_search *search)
 {
-	struct mod_kallsyms *kallsyms = rcu_dereference_check(mod->kallsyms, true);
+	struct mod_kallsyms *kallsyms;
 	unsigned int i;
 
+	/* The table of a module that has just been loaded is about to be replaced by a smaller one (do_init_module). */
+	preempt_disable();
+	kallsyms = rcu_dereference_sched(mod->kallsyms);
 	for (i = 1; i < kallsyms->num_symtab; i++) {
 		const Elf_Sym *symbol = &kallsyms->symtab[i];
 
@@ -179,8 +182,9 @@ static void klp_each_module_symbol(struct module *mod, struct klp_symbol_search 
 		    strcmp(kallsyms->strtab + symbol->st_name, search->name))
 			continue;
 		if (!search->found(search->context, symbol->st_value))
-			return;
+			break;
 	}
+	preempt_enable();
 }
 
 void klp_shim_each_symbol(const char *object, const char *name, klp_symbol_fn found, void *context)

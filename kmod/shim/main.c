@@ -13,6 +13,7 @@
 #include "shim.h"
 
 /* Mirrored in patch/src/abi.rs. */
+static_assert(sizeof(struct klp_original) == 32);
 static_assert(sizeof(struct klp_func) == 40);
 static_assert(offsetof(struct klp_object, patched) == 64 && sizeof(struct klp_object) == 72);
 static_assert(offsetof(struct klp_patch, id) == 20 && sizeof(struct klp_patch) == 24);
@@ -83,6 +84,15 @@ int klp_enable_patch(struct klp_patch *patch)
 	return klp_rs_enable_patch(patch);
 }
 EXPORT_SYMBOL_GPL(klp_enable_patch);
+
+void klp_shim_set_original(struct klp_original *original, void *func)
+{
+	WRITE_ONCE(original->func, func);
+#ifdef CONFIG_HAVE_STATIC_CALL
+	if (original->key && func)
+		__static_call_update(original->key, original->tramp, func);
+#endif
+}
 
 int klp_shim_object_callback(struct klp_object *obj, unsigned int which)
 {

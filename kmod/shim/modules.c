@@ -12,6 +12,9 @@ static int klp_module_event(struct notifier_block *block, unsigned long event, v
 	switch (event) {
 	case MODULE_STATE_COMING:
 		return notifier_from_errno(klp_rs_module_coming(mod->name));
+	case MODULE_STATE_LIVE:
+		klp_rs_module_live(mod->name);
+		return NOTIFY_OK;
 	case MODULE_STATE_GOING:
 		klp_rs_module_going(mod->name);
 		return NOTIFY_OK;

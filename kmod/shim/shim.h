@@ -16,6 +16,7 @@ struct klp_hook;
 struct klp_node;
 struct klp_patch;
 struct klp_object;
+struct klp_original;
 
 /* Bytes that a hook keeps for the Rust side's FuncRedirect. */
 #define KLP_REDIRECT_SIZE 96
@@ -31,11 +32,21 @@ struct klp_current {
 	u64 stack, size, owner;
 };
 
-/* A task as the engine sees it with the machine stopped. `sp` is 0 if it is running. */
+/* Return addresses of one task that return probes may have taken off its stack; more than these are not listed. */
+#define KLP_MAX_PROBED 32
+
+/*
+ * A task as the engine sees it with the machine stopped. `sp` is 0 if it is running. Return addresses that tracers took
+ * off the stack: of the function-graph tracer in `graph_size` bytes at `graph`, of return probes in `probed`, of which
+ * there are `probed_count`.
+ */
 struct klp_task {
 	s32 pid;
 	char comm[16];
+	u32 probed_count;
 	u64 stack, size, sp;
+	u64 graph, graph_size;
+	u64 probed[KLP_MAX_PROBED];
 };
 
 struct klp_range {
@@ -98,6 +109,8 @@ void klp_shim_module_info(struct module *mod, struct klp_module *out);
 bool klp_shim_module_get(struct module *mod);
 void klp_shim_module_put(struct module *mod);
 
+/* Lets the patch module reach the original; NULL while its object is not loaded. */
+void klp_shim_set_original(struct klp_original *original, void *func);
 int klp_shim_object_callback(struct klp_object *obj, unsigned int which);
 
 /* `each` runs on one CPU with the machine stopped and must not sleep; it stops the iteration by returning false. */
@@ -126,6 +139,7 @@ void klp_rs_redirect(void *redirect, u64 caller, struct ftrace_regs *fregs);
 
 int klp_rs_enable_patch(struct klp_patch *patch);
 int klp_rs_module_coming(const char *name);
+void klp_rs_module_live(const char *name);
 void klp_rs_module_going(const char *name);
 int klp_rs_attr_show(u32 patch, u32 object, unsigned int attr, u64 *value);
 int klp_rs_attr_store(u32 patch, unsigned int attr, bool value);

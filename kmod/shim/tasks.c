@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /* All tasks, with the machine stopped. */
 #include <linux/cpu.h>
+#include <linux/ftrace.h>
+#include <linux/kprobes.h>
+#include <linux/llist.h>
+#include <linux/rethook.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
@@ -15,6 +19,41 @@ struct klp_each_task {
 	void *context;
 };
 
+/* include/linux/ftrace.h: an array of structures, from 6.11 on an array of words. */
+static void klp_show_graph(struct klp_task *shown, struct task_struct *task)
+{
+#ifdef CONFIG_FUNCTION_GRAPH_TRACER
+	if (!task->ret_stack || task->curr_ret_stack < 0)
+		return;
+	shown->graph = (u64)task->ret_stack;
+	if (__builtin_types_compatible_p(typeof(task->ret_stack), unsigned long *))
+		shown->graph_size = task->curr_ret_stack * sizeof(unsigned long);
+	else
+		shown->graph_size = (task->curr_ret_stack + 1) * sizeof(struct ftrace_ret_stack);
+#endif
+}
+
+static void klp_show_probed(struct klp_task *shown, u64 addr)
+{
+	if (shown->probed_count < KLP_MAX_PROBED)
+		shown->probed[shown->probed_count] = addr;
+	shown->probed_count++;
+}
+
+static void klp_show_return_probes(struct klp_task *shown, struct task_struct *task)
+{
+	struct llist_node *node;
+
+#ifdef CONFIG_RETHOOK
+	for (node = task->rethooks.first; node; node = node->next)
+		klp_show_probed(shown, (u64)llist_entry(node, struct rethook_node, llist)->ret_addr);
+#endif
+#if defined(CONFIG_KRETPROBES) && !defined(CONFIG_KRETPROBE_ON_RETHOOK)
+	for (node = task->kretprobe_instances.first; node; node = node->next)
+		klp_show_probed(shown, (u64)llist_entry(node, struct kretprobe_instance, llist)->ret_addr);
+#endif
+}
+
 static bool klp_show_task(const struct klp_each_task *call, struct task_struct *task)
 {
 	struct klp_task shown = { .pid = task->pid };
@@ -22,12 +61,18 @@ static bool klp_show_task(const struct klp_each_task *call, struct task_struct *
 	/* An exited task may have given its stack back. */
 	if (!task_stack_page(task) || !refcount_read(&task->stack_refcount))
 		return true;
+	klp_show_graph(&shown, task);
+	klp_show_return_probes(&shown, task);
 	memcpy(shown.comm, task->comm, sizeof(shown.comm));
 	shown.stack = (u64)task_stack_page(task);
 	shown.size = THREAD_SIZE;
 	if (task == current)
 		shown.sp = (u64)__builtin_frame_address(0);
+#ifdef CONFIG_SMP
 	else if (!READ_ONCE(task->on_cpu))
+#else
+	else
+#endif
 		shown.sp = KLP_TASK_SP(task);
 	return call->each(call->context, &shown);
 }

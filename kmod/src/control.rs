@@ -76,6 +76,10 @@ impl Control {
         patch: NonNull<KlpPatch>,
         unused: &mut Option<Directory>,
     ) -> Result<(), Error<Name>> {
+        // SAFETY: known patches' modules stay, and the new patch's is calling us.
+        if self.modules.iter().any(|known| unsafe { known.patch.as_ref().module == patch.as_ref().module }) {
+            return Err(Error::AlreadyKnown);
+        }
         self.modules.try_reserve(1)?;
         // SAFETY: `klp_enable_patch` is called by the module that declares the patch; we hold a reference on it.
         let read = unsafe { patch_abi::read(patch) }?;
@@ -90,18 +94,27 @@ impl Control {
         };
         // Before anything is redirected, so that replacements find the originals.
         // SAFETY: as above.
-        unsafe { patch_abi::write_back(patch, self.engine.patch(id)?, false) };
+        unsafe { patch_abi::write_back(patch, self.engine.patch(id)?) };
         if let Err(error) = self.engine.enable(&Kernel, id) {
             *unused = Some(directory);
             self.engine.remove(&Kernel, id)?;
             return Err(error);
         }
-        // SAFETY: as above.
-        unsafe { patch_abi::write_back(patch, self.engine.patch(id)?, true) };
         let module = PatchModule { id, patch, directory, holder_shown: false };
         self.modules.try_push(module)?;
+        self.write_back();
         self.drain_soon();
         Ok(())
+    }
+
+    /// Lets the patch modules see what became of their patches.
+    fn write_back(&mut self) {
+        for module in self.modules.iter() {
+            if let Ok(known) = self.engine.patch(module.id) {
+                // SAFETY: we hold a reference on the patch's module, and the lock.
+                unsafe { patch_abi::write_back(module.patch, known) };
+            }
+        }
     }
 
     /// Starts looking at draining patches, if there are any.
@@ -171,6 +184,7 @@ impl Control {
             Kernel.log(Level::Error, format_args!("{error}"));
             return Err(error.errno());
         }
+        self.write_back();
         self.drain_soon();
         Ok(())
     }
@@ -195,6 +209,7 @@ extern "C" fn klp_rs_enable_patch(patch: *mut KlpPatch) -> c_int {
     }
     // SAFETY: `struct module` of the module that calls us, which is therefore being loaded.
     if !unsafe { ffi::klp_shim_module_get(module) } {
+        Kernel.log(Level::Error, format_args!("the patch's module is being unloaded"));
         return -Errno::ENOENT.0;
     }
     // Removed after the lock is given up: see `Directory`.
@@ -243,34 +258,60 @@ extern "C" fn klp_rs_drain() -> c_uint {
         };
         drop(guard);
         // SAFETY: the patch belongs to a module that we hold a reference on until below.
-        let module = unsafe {
-            (*drained.patch.as_ptr()).enabled = false;
-            (*drained.patch.as_ptr()).module
-        };
+        let module = unsafe { drained.patch.as_ref() }.module;
         drop(drained.directory);
         // SAFETY: taken in `klp_rs_enable_patch`.
         unsafe { ffi::klp_shim_module_put(module) };
     }
 }
 
-/// A module is about to run.
+/// Does something for the module of this name, with the lock held, and lets patch modules see the result.
+///
+/// # Safety
 ///
 /// `name` is a C string that lives during the call.
+unsafe fn for_module(
+    name: *const c_char,
+    work: impl FnOnce(&mut Engine<Kernel>, &str) -> Result<(), Error<Name>>,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    let Ok(name) = unsafe { CStr::from_ptr(name) }.to_str() else { return 0 };
+    let mut guard = Guard::lock();
+    let control = guard.control();
+    let result = work(&mut control.engine, name);
+    control.write_back();
+    to_ret(result.map_err(|error| error.errno()))
+}
+
+/// A module is about to run; an error refuses it. `name` is a C string that lives during the call.
 #[unsafe(no_mangle)]
 extern "C" fn klp_rs_module_coming(name: *const c_char) -> c_int {
     // SAFETY: the notifier passes the module's name.
-    let Ok(name) = unsafe { CStr::from_ptr(name) }.to_str() else { return 0 };
-    let result = Guard::lock().control().engine.object_coming(&Kernel, name);
-    to_ret(result.map_err(|error| error.errno()))
+    unsafe { for_module(name, |engine, name| engine.object_coming(&Kernel, name)) }
+}
+
+/// A module's init function has run. As [`klp_rs_module_coming`].
+#[unsafe(no_mangle)]
+extern "C" fn klp_rs_module_live(name: *const c_char) {
+    // SAFETY: the notifier passes the module's name.
+    unsafe {
+        for_module(name, |engine, name| {
+            engine.object_live(&Kernel, name);
+            Ok(())
+        })
+    };
 }
 
 /// A module has run for the last time. As [`klp_rs_module_coming`].
 #[unsafe(no_mangle)]
 extern "C" fn klp_rs_module_going(name: *const c_char) {
     // SAFETY: the notifier passes the module's name.
-    if let Ok(name) = unsafe { CStr::from_ptr(name) }.to_str() {
-        Guard::lock().control().engine.object_going(&Kernel, name);
-    }
+    unsafe {
+        for_module(name, |engine, name| {
+            engine.object_going(&Kernel, name);
+            Ok(())
+        })
+    };
 }
 
 /// Reads a sysfs attribute into `value`.

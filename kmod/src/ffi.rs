@@ -43,10 +43,17 @@ pub(crate) struct KlpCurrent {
 pub(crate) struct KlpTask {
     pub(crate) pid: i32,
     pub(crate) comm: [u8; 16],
+    pub(crate) probed_count: u32,
     pub(crate) stack: u64,
     pub(crate) size: u64,
     pub(crate) sp: u64,
+    pub(crate) graph: u64,
+    pub(crate) graph_size: u64,
+    pub(crate) probed: [u64; MAX_PROBED],
 }
+
+/// `KLP_MAX_PROBED`
+pub(crate) const MAX_PROBED: usize = 32;
 
 /// `KLP_REDIRECT_SIZE`
 pub(crate) const REDIRECT_SIZE: usize = 96;
@@ -94,6 +101,7 @@ unsafe extern "C" {
     pub(crate) fn klp_shim_module_get(module: *mut c_void) -> bool;
     pub(crate) fn klp_shim_module_put(module: *mut c_void);
 
+    pub(crate) fn klp_shim_set_original(original: *mut KlpOriginal, func: *mut c_void);
     pub(crate) fn klp_shim_object_callback(object: *mut KlpObject, which: c_uint) -> c_int;
     pub(crate) fn klp_shim_stopped_each_task(each: TaskFn, context: *mut c_void);
 

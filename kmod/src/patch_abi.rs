@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use klp_core::Error;
-use klp_core::patch::Patch;
+use klp_core::patch::{Patch, State};
 use klp_core::platform::Range;
 
 use crate::ffi::{self, KlpFunc, KlpModule, KlpObject, KlpOriginal, KlpPatch};
@@ -26,12 +26,16 @@ pub(crate) unsafe fn read(patch: NonNull<KlpPatch>) -> Result<Patch<Kernel>, Err
     let declared = unsafe { patch.as_ref() };
     let module = module(declared.module)?;
     // SAFETY: a module's name lives as long as the module.
-    let name = unsafe { Name::new(module.name) }.ok_or(Error::Empty { object: None })?;
+    let name = unsafe { Name::new(module.name) }.ok_or(Error::Empty)?;
     let mut read = Patch::<Kernel>::new(name, declared.replace, module.text.into());
     // SAFETY: an objects array, ended as the caller promised.
     for object in unsafe { objects(declared.objs) } {
         // SAFETY: the object's name is NULL or a C string in the module.
         let object_name = unsafe { Name::new((*object.as_ptr()).name) };
+        // SAFETY: as above.
+        if unsafe { (*object.as_ptr()).funcs }.is_null() {
+            return Err(Error::NoFunctions { object: object_name });
+        }
         let target = read.add_object(object_name, object.as_ptr())?;
         // SAFETY: a functions array, ended as the caller promised.
         for func in unsafe { funcs((*object.as_ptr()).funcs) } {
@@ -39,17 +43,18 @@ pub(crate) unsafe fn read(patch: NonNull<KlpPatch>) -> Result<Patch<Kernel>, Err
             let func = unsafe { func.as_ref() };
             // SAFETY: NULL or a C string in the module.
             let Some(name) = (unsafe { Name::new(func.old_name) }) else {
-                return Err(Error::Empty { object: Some("with a function that has no old_name") });
+                return Err(Error::NoName { object: object_name });
             };
             let replacement = func.new_func as u64;
-            target.add_func(name, func.old_sympos, replacement, original_caller(func.original))?;
+            let caller = original_caller(name, func.original)?;
+            target.add_func(name, func.old_sympos, replacement, caller)?;
         }
     }
     Ok(read)
 }
 
 fn module(module: *mut c_void) -> Result<KlpModule, Error<Name>> {
-    let module = NonNull::new(module).ok_or(Error::Empty { object: None })?;
+    let module = NonNull::new(module).ok_or(Error::Empty)?;
     let mut info = KlpModule { name: core::ptr::null(), text: ffi::KlpRange::default() };
     // SAFETY: `struct module` of the patch module, which is calling us.
     unsafe { ffi::klp_shim_module_info(module.as_ptr(), &raw mut info) };
@@ -57,13 +62,14 @@ fn module(module: *mut c_void) -> Result<KlpModule, Error<Name>> {
 }
 
 /// The body of the function that calls the original, if the patch has one.
-fn original_caller(original: *mut KlpOriginal) -> Range {
-    let Some(original) = NonNull::new(original) else { return Range::default() };
+fn original_caller(func: Name, original: *mut KlpOriginal) -> Result<Range, Error<Name>> {
+    let Some(original) = NonNull::new(original) else { return Ok(Range::default()) };
     // SAFETY: the patch module's `struct klp_original`.
-    let caller = unsafe { (*original.as_ptr()).caller } as u64;
+    let start = unsafe { (*original.as_ptr()).caller } as u64;
     // SAFETY: takes any address.
-    let size = unsafe { ffi::klp_shim_function_size(caller) };
-    Range { start: caller, size }
+    let size = unsafe { ffi::klp_shim_function_size(start) };
+    // Without its size no call would be known for one to the original: it would reach the replacement, for ever.
+    if size == 0 { Err(Error::NoOriginalCaller { func }) } else { Ok(Range { start, size }) }
 }
 
 /// The objects of an array that ends with one that has neither name nor functions.
@@ -111,10 +117,10 @@ pub(crate) unsafe fn funcs(first: *mut KlpFunc) -> impl Iterator<Item = NonNull<
 /// # Safety
 ///
 /// As for [`read`]; the lock is held.
-pub(crate) unsafe fn write_back(patch: NonNull<KlpPatch>, known: &Patch<Kernel>, enabled: bool) {
+pub(crate) unsafe fn write_back(patch: NonNull<KlpPatch>, known: &Patch<Kernel>) {
     // SAFETY: the caller's promise; the fields written are ours alone.
     unsafe {
-        (*patch.as_ptr()).enabled = enabled;
+        (*patch.as_ptr()).enabled = known.state() == State::Enabled;
         (*patch.as_ptr()).id = known.id().0;
         for (declared, object) in objects((*patch.as_ptr()).objs).zip(known.objects.iter()) {
             (*declared.as_ptr()).patched = object.is_patched();
@@ -122,7 +128,7 @@ pub(crate) unsafe fn write_back(patch: NonNull<KlpPatch>, known: &Patch<Kernel>,
                 let addr = func.site().map_or(0, |site| site.function) as *mut c_void;
                 (*declared.as_ptr()).old_func = addr;
                 if let Some(original) = NonNull::new((*declared.as_ptr()).original) {
-                    (&raw mut (*original.as_ptr()).func).write_volatile(addr);
+                    ffi::klp_shim_set_original(original.as_ptr(), addr);
                 }
             }
         }

@@ -3,8 +3,9 @@
 //!
 //! Conservative, and therefore certain: with the machine stopped every register of a task that matters is on its stack
 //! (the scheduler or an exception put it there), so a task that may return into a range of text has a word on its
-//! stack, between its stack pointer and the stack's high end, that is an address in the range. Words that only look so
-//! delay a patch's end; they never hasten it.
+//! stack, between its stack pointer and the stack's high end, that is an address in the range. A return address that the
+//! function-graph tracer or a return probe took off the stack is in that tracer's own list, which is searched too. Words
+//! that only look like addresses delay a patch's end; they never hasten it.
 
 use core::ffi::c_void;
 
@@ -30,10 +31,15 @@ pub(crate) fn find_holder(text: &[Range]) -> Option<Holder> {
 extern "C" fn look_at(search: *mut c_void, task: *const KlpTask) -> bool {
     // SAFETY: `find_holder` gave us its search, and the shim a task that lives during the call.
     let (search, task) = unsafe { (&mut *search.cast::<Search<'_>>(), &*task) };
-    search.holder = words(task)
+    let probed = usize::try_from(task.probed_count).unwrap_or(usize::MAX);
+    let found = words(task)
+        .chain(range(task.graph, task.graph_size))
+        .chain(task.probed.iter().copied().take(probed))
         .map(Native::strip_return_address)
-        .find(|word| search.text.iter().any(|range| range.holds_return_address(*word)))
-        .map(|addr| Holder { pid: task.pid, comm: task.comm, addr });
+        .find(|word| search.text.iter().any(|text| text.holds_pc(*word)))
+        // Probes that are not listed may hide anything.
+        .or_else(|| (probed > task.probed.len()).then_some(0));
+    search.holder = found.map(|addr| Holder { pid: task.pid, comm: task.comm, addr });
     search.holder.is_none()
 }
 
@@ -41,9 +47,15 @@ extern "C" fn look_at(search: *mut c_void, task: *const KlpTask) -> bool {
 fn words(task: &KlpTask) -> impl Iterator<Item = u64> {
     let end = task.stack + task.size;
     let start = if task.sp >= task.stack && task.sp < end { task.sp & !7 } else { task.stack };
-    (start..end).step_by(8).map(|addr| {
-        // SAFETY: inside the stack of a task that exists, word aligned; with the machine stopped nobody writes it but
-        // the CPU that runs this, elsewhere on its own stack. Volatile, since it is no Rust object.
+    range(start, end - start)
+}
+
+/// The words of `size` bytes at `addr`.
+fn range(addr: u64, size: u64) -> impl Iterator<Item = u64> {
+    (addr..addr + size).step_by(8).map(|addr| {
+        // SAFETY: inside the stack, or the return stack of the tracer, of a task that exists, word aligned; with the
+        // machine stopped nobody writes it but the CPU that runs this, elsewhere on its own stack. Volatile, since it is
+        // no Rust object.
         unsafe { (addr as *const u64).read_volatile() }
     })
 }

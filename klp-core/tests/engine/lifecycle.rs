@@ -88,7 +88,7 @@ fn every_return_address_into_the_text_holds_it<const STUB: bool>() {
     let (mut world, id) = in_state::<STUB>(State::Draining);
     let (first, last) = (spec().text.start, spec().text.start + spec().text.size);
     for (addr, holds) in
-        [(first - 1, false), (first, false), (first + 1, true), (last, true), (last + 1, false)]
+        [(first - 1, false), (first, true), (first + 1, true), (last, true), (last + 1, false)]
     {
         world.kernel.spawn(1, &[addr]);
         let held = world.drain(id).expect("it is draining").is_some_and(|Holder { addr: at, .. }| at == addr);

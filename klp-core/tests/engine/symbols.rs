@@ -125,7 +125,7 @@ fn two_symbols_of_one_function_are_taken_back_together() {
 #[test]
 fn a_patch_without_objects_is_refused() {
     let mut world = World::<false>::new();
-    assert_eq!(world.add(&Spec::new(0)), Err(Refusal::Empty { object: None }));
+    assert_eq!(world.add(&Spec::new(0)), Err(Refusal::Empty));
 }
 
 #[test]

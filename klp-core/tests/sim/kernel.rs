@@ -213,6 +213,14 @@ impl<const STUB: bool> Sim<STUB> {
     }
 
     /// How far all callbacks have come that ever ran.
+    /// The callbacks of a patch that was replaced: they were ignored, and it starts anew should it be enabled again.
+    pub(crate) fn forget_replaced(&self, patch: &str) {
+        self.0.turns.borrow_mut().retain(|of, turn| {
+            assert!(of.0 != patch || matches!(turn, Turn::Patched | Turn::Unpatched), "{of:?} is {turn:?}");
+            of.0 != patch
+        });
+    }
+
     pub(crate) fn turns(&self) -> BTreeMap<CallbacksOf, Turn> {
         let turns = self.0.turns.borrow();
         turns.iter().filter(|(_, turn)| **turn != Turn::Unpatched).map(|(of, turn)| (*of, *turn)).collect()
@@ -372,7 +380,7 @@ impl<const STUB: bool> Platform for Sim<STUB> {
     fn find_holder(&self, text: &[Range]) -> Option<Holder> {
         let tasks = self.0.tasks.borrow();
         tasks.iter().find_map(|task| {
-            let held = |word: &&u64| text.iter().any(|range| range.holds_return_address(**word));
+            let held = |word: &&u64| text.iter().any(|range| range.holds_pc(**word));
             let addr = *task.stack.iter().find(held)?;
             Some(Holder { pid: task.pid, comm: *b"sleeper\0\0\0\0\0\0\0\0\0", addr })
         })

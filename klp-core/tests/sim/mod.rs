@@ -89,7 +89,16 @@ impl<const STUB: bool> World<STUB> {
     }
 
     pub(crate) fn enable(&mut self, id: PatchId) -> Result<(), Refusal> {
+        let enabled = |engine: &Engine<_>| -> Vec<&'static str> {
+            let patches = engine.patches().iter().filter(|patch| patch.state() == State::Enabled);
+            patches.map(|patch| patch.name).collect()
+        };
+        let before = enabled(&self.engine);
         let result = self.engine.enable(&self.kernel, id);
+        let after = enabled(&self.engine);
+        for replaced in before.iter().filter(|name| !after.contains(name)) {
+            self.kernel.forget_replaced(replaced);
+        }
         self.check();
         result
     }

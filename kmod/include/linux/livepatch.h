@@ -10,6 +10,7 @@
 #define _KLP_LINUX_LIVEPATCH_H
 
 #include <linux/module.h>
+#include <linux/static_call.h>
 #include <linux/types.h>
 
 /*
@@ -23,12 +24,16 @@ struct klp_object;
  * struct klp_original - lets a replacement call the function it replaces
  * @caller:	the only function from which calls reach the original
  * @func:	address of the original function, filled in when the patch is taken in
+ * @key:	the static call that is pointed at it, where the architecture has them; or NULL
+ * @tramp:	the static call's trampoline
  *
  * SDK. Defined with KLP_ORIGINAL() or KLP_ORIGINAL_VOID(), named in klp_func.original.
  */
 struct klp_original {
 	void *caller;
 	void *func;
+	struct static_call_key *key;
+	void *tramp;
 };
 
 /**
@@ -115,30 +120,47 @@ int klp_enable_patch(struct klp_patch *patch);
  *	KLP_ORIGINAL(int, cmdline_proc_show, (struct seq_file *m, void *v), (m, v));
  *
  * The engine lets calls whose return address lies in the caller's body through, hence noinline, no clones, and no tail
- * call (the empty asm behind the call).
+ * call (the empty asm behind the call). The call is a static call: a direct one, where the architecture patches them,
+ * since a function whose address the kernel never takes has no landing pad for an indirect one (x86 with IBT).
  */
 #define KLP_ORIGINAL_OF(name) klp_original_of_##name
 
+#ifdef CONFIG_HAVE_STATIC_CALL
+#define __KLP_ORIGINAL(name, type, parameters)						\
+	DEFINE_STATIC_CALL_NULL(klp_original_call_##name, *(type (*)parameters)NULL);	\
+	static struct klp_original KLP_ORIGINAL_OF(name) = {				\
+		.caller = klp_original_##name,						\
+		.key = &STATIC_CALL_KEY(klp_original_call_##name),			\
+		.tramp = STATIC_CALL_TRAMP_ADDR(klp_original_call_##name),		\
+	}
+#define __KLP_ORIGINAL_CALL(name, type, parameters) static_call(klp_original_call_##name)
+#else
+#define __KLP_ORIGINAL(name, type, parameters)						\
+	static struct klp_original KLP_ORIGINAL_OF(name) = { .caller = klp_original_##name }
+#define __KLP_ORIGINAL_CALL(name, type, parameters)					\
+	((type (*)parameters)READ_ONCE(KLP_ORIGINAL_OF(name).func))
+#endif
+
 #define KLP_ORIGINAL(type, name, parameters, arguments)					\
-	static struct klp_original KLP_ORIGINAL_OF(name);				\
+	static noinline __noclone notrace type klp_original_##name parameters;		\
+	__KLP_ORIGINAL(name, type, parameters);						\
 	static noinline __noclone notrace type klp_original_##name parameters		\
 	{										\
-		type (*klp_func_)parameters = READ_ONCE(KLP_ORIGINAL_OF(name).func);	\
-		type klp_result_ = klp_func_ arguments;					\
+		type klp_result_ = __KLP_ORIGINAL_CALL(name, type, parameters)arguments;	\
 		asm volatile("" : : : "memory");					\
 		return klp_result_;							\
 	}										\
-	static struct klp_original KLP_ORIGINAL_OF(name) = { .caller = klp_original_##name }
+	static_assert(true)
 
 #define KLP_ORIGINAL_VOID(name, parameters, arguments)					\
-	static struct klp_original KLP_ORIGINAL_OF(name);				\
+	static noinline __noclone notrace void klp_original_##name parameters;		\
+	__KLP_ORIGINAL(name, void, parameters);						\
 	static noinline __noclone notrace void klp_original_##name parameters		\
 	{										\
-		void (*klp_func_)parameters = READ_ONCE(KLP_ORIGINAL_OF(name).func);	\
-		klp_func_ arguments;							\
+		__KLP_ORIGINAL_CALL(name, void, parameters)arguments;			\
 		asm volatile("" : : : "memory");					\
 	}										\
-	static struct klp_original KLP_ORIGINAL_OF(name) = { .caller = klp_original_##name }
+	static_assert(true)
 
 /*
  * MODULE_INFO(livepatch, "Y") marks a module for the kernel's own livepatch: a kernel without CONFIG_LIVEPATCH refuses to

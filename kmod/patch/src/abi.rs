@@ -11,6 +11,10 @@ pub struct KlpOriginal {
     pub caller: *mut c_void,
     /// Address of the original function, filled in when the patch is taken in.
     pub func: *mut c_void,
+    /// The static call that is pointed at it; null for a patch in Rust.
+    pub key: *mut c_void,
+    /// The static call's trampoline.
+    pub tramp: *mut c_void,
 }
 
 /// `struct klp_func`: a function to be replaced.
@@ -111,6 +115,6 @@ impl KlpObject {
 }
 
 // The offsets that shim/main.c asserts of the C structures.
-const _: () = assert!(size_of::<KlpFunc>() == 40);
+const _: () = assert!(size_of::<KlpOriginal>() == 32 && size_of::<KlpFunc>() == 40);
 const _: () = assert!(core::mem::offset_of!(KlpObject, patched) == 64 && size_of::<KlpObject>() == 72);
 const _: () = assert!(core::mem::offset_of!(KlpPatch, id) == 20 && size_of::<KlpPatch>() == 24);

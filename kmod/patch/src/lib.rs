@@ -175,6 +175,8 @@ macro_rules! original {
             $crate::abi::KlpOriginal {
                 caller: caller as *const () as *mut ::core::ffi::c_void,
                 func: ::core::ptr::null_mut(),
+                key: ::core::ptr::null_mut(),
+                tramp: ::core::ptr::null_mut(),
             }
         };
 
