@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+# id: G8.2
+# name: a function called from NMI context is patched and reverted
+# source: reference/2017-rcu-in-the-ftrace-handler.txt: the callback runs in any context
+case $(uname -m) in
+x86_64) ;;
+aarch64) skip "arm64 has NMIs only as pseudo-NMIs (irqchip.gicv3_pseudo_nmi=1), which stock kernels do not enable" ;;
+ppc64le) skip "ppc64 calls no ftrace callback from an NMI (paca->ftrace_enabled is 0): the original runs" ;;
+s390x) skip "s390 has no NMI that a guest can raise (machine checks come from the hypervisor)" ;;
+*) fail "it is not known whether $(uname -m) has NMIs: say so here" ;;
+esac
+# nmis VALUE WHEN: backtraces of all CPUs, which are asked for by NMI.
+nmis() {
+    cat $TARGET/nmi >/dev/null
+    echo l >/proc/sysrq-trigger
+    says $TARGET/nmi >"$KLP_TMP/nmi"
+    calls=$(cut -d ' ' -f 3 "$KLP_TMP/nmi")
+    [ "$calls" -gt 0 ] || fail "no NMI, $2: $(cat "$KLP_TMP/nmi")"
+    expect_says "$KLP_TMP/nmi" "nmi calls $calls misplaced 0 sum $((calls * $1))" "$2"
+}
+echo 1 >/proc/sys/kernel/sysrq
+load test_target
+nmis 1 "unpatched"
+load test_contexts
+nmis 2 "patched"
+nmis 2 "patched"
+revert test_contexts
+nmis 1 "reverted"
+unload test_target
