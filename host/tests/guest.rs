@@ -243,7 +243,6 @@ fn cut_output_is_no_output(kernel: &Kernel) -> Result<()> {
 
 fn a_locked_up_kernel_times_out(kernel: &Kernel) -> Result<()> {
     // Nothing can end the module's loop, and with the detectors off it is a time-out and nothing else.
-    let limit = Duration::from_secs(40);
     let added = provoked(kernel, "spin", "")?.added;
     let command = "\
         for off in 0:/proc/sys/kernel/watchdog 0:/sys/module/workqueue/parameters/watchdog_thresh \
@@ -251,12 +250,20 @@ fn a_locked_up_kernel_times_out(kernel: &Kernel) -> Result<()> {
             [ ! -e ${off#*:} ] || echo ${off%%:*} >${off#*:}
         done
         insmod provoke.ko what=spin";
-    let result = run(&RunSpec { timeout: Some(limit), added, ..exec(kernel, command) })?;
-    ensure!(result.begin.is_some(), "the time was too short to get there");
-    ensure!(result.end == End::TimedOut(limit), "{:?}", result.end);
-    ensure!(matches!(result.verdict(), Err(Failure::TimedOut(40))), "{:?}", result.verdict());
-    ensure!(result.total < limit + Duration::from_secs(5), "it took {:?}", result.total);
-    Ok(())
+    // A busy machine may not even boot in the shorter time.
+    for seconds in [30, 120] {
+        let limit = Duration::from_secs(seconds);
+        let added = added.clone();
+        let result = run(&RunSpec { timeout: Some(limit), added, ..exec(kernel, command) })?;
+        ensure!(result.end == End::TimedOut(limit), "{:?}", result.end);
+        let verdict = result.verdict();
+        ensure!(matches!(verdict, Err(Failure::TimedOut(after)) if after == seconds), "{verdict:?}");
+        ensure!(result.total < limit + Duration::from_secs(5), "it took {:?}", result.total);
+        if result.begin.is_some() {
+            return Ok(());
+        }
+    }
+    bail!("the kernel did not boot in 120 s")
 }
 
 fn a_refusal_has_its_reason(kernel: &Kernel) -> Result<()> {
