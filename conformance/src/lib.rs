@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Conformance: what an architecture and a kernel must show before live patching them can be trusted.
 //!
-//! Two suites, each one list of cases for every architecture: [`guest`] runs on real kernels in QEMU, `host` checks
+//! Two suites, each one list of cases for every architecture: [`guest`] runs on real kernels in QEMU, [`host`] checks
 //! facts and encodings against independent disassemblers.
 
+pub mod arch;
 pub mod guest;
+pub mod host;
 pub mod report;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Capstone, for ppc64 and s390.
 
-use capstone::arch::{ArchOperand, DetailsArchInsn, ppc, sysz};
+use capstone::arch::{ArchOperand, ppc, sysz};
 use capstone::prelude::*;
 use klp_core::Addr;
 use klp_core::branch::BranchTarget;
@@ -13,15 +13,29 @@ struct Decoded {
     len: usize,
     mnemonic: String,
     operands: String,
-    /// The immediate operands.
-    immediates: Vec<i64>,
-    /// The register operands and the base registers of memory operands.
-    registers: Vec<String>,
+    /// The last immediate operand: of a branch, the target.
+    immediate: Option<i64>,
 }
 
 impl Decoded {
-    fn text(&self) -> String {
-        format!("{} {}", self.mnemonic, self.operands).trim_end().to_owned()
+    /// The target of a direct branch, else that of an indirect one.
+    fn target(&self) -> BranchTarget {
+        self.immediate.map_or(BranchTarget::Indirect, |target| BranchTarget::Direct(target.cast_unsigned()))
+    }
+
+    /// The operands that name a register with one of these prefixes and a number.
+    fn registers(&self, prefixes: &[&str]) -> Vec<String> {
+        let words = self.operands.split(|c: char| !c.is_ascii_alphanumeric() && c != '%');
+        let named = |word: &&str| {
+            let number = prefixes.iter().find_map(|prefix| word.strip_prefix(prefix));
+            number.is_some_and(|number| number.parse::<u8>().is_ok())
+        };
+        words.filter(named).map(str::to_owned).collect()
+    }
+
+    fn insn(&self, flow: Flow, fpu: Vec<String>) -> Insn {
+        let text = format!("{} {}", self.mnemonic, self.operands).trim_end().to_owned();
+        Insn { len: self.len, text, flow, fpu }
     }
 }
 
@@ -29,23 +43,16 @@ fn decode(capstone: &Capstone, at: Addr, code: &[u8]) -> Option<Decoded> {
     let insns = capstone.disasm_count(code, at, 1).ok()?;
     let insn = insns.first()?;
     let detail = capstone.insn_detail(insn).ok()?;
-    let (mut immediates, mut registers) = (Vec::new(), Vec::new());
-    let mut register = |id: RegId| registers.extend(capstone.reg_name(id));
-    for operand in detail.arch_detail().operands() {
-        match operand {
-            ArchOperand::PpcOperand(ppc::PpcOperand::Imm(value)) => immediates.push(value),
-            ArchOperand::SysZOperand(sysz::SysZOperand::Imm(value)) => immediates.push(value),
-            ArchOperand::PpcOperand(ppc::PpcOperand::Reg(id)) => register(id),
-            ArchOperand::SysZOperand(sysz::SysZOperand::Reg(id)) => register(id),
-            _ => {}
-        }
-    }
+    let immediate = detail.arch_detail().operands().iter().rev().find_map(|operand| match operand {
+        ArchOperand::PpcOperand(ppc::PpcOperand::Imm(value)) => Some(*value),
+        ArchOperand::SysZOperand(sysz::SysZOperand::Imm(value)) => Some(*value),
+        _ => None,
+    });
     Some(Decoded {
         len: insn.len(),
         mnemonic: insn.mnemonic()?.to_owned(),
         operands: insn.op_str().unwrap_or_default().to_owned(),
-        immediates,
-        registers,
+        immediate,
     })
 }
 
@@ -66,37 +73,39 @@ impl Oracle for PowerPc {
     }
 
     fn insn(&self, at: Addr, code: &[u8]) -> Option<Insn> {
-        let decoded = decode(&self.0, at, code.get(..4)?)?;
-        let target = match decoded.immediates.last() {
-            Some(target) => BranchTarget::Direct(target.cast_unsigned()),
-            None => BranchTarget::Indirect,
+        let code = code.first_chunk::<4>()?;
+        let Some(decoded) = decode(&self.0, at, code) else {
+            let flow = unjudged(u32::from_le_bytes(*code))?;
+            return Some(Insn { len: 4, text: "a branch".to_owned(), flow, fpu: Vec::new() });
         };
         let flow = match decoded.mnemonic.as_str() {
-            "b" | "ba" => Flow::jump(target),
-            "bl" | "bla" => Flow::call(target),
+            "b" | "ba" => Flow::jump(decoded.target()),
+            "bl" | "bla" => Flow::call(decoded.target()),
             "bctr" => Flow::jump(BranchTarget::Indirect),
             "bctrl" | "blrl" => Flow::call(BranchTarget::Indirect),
             "blr" => Flow::Return,
-            _ if sets_lr(code) => Flow::Unjudged("a conditional branch that sets LR: no compiler calls with it"),
-            _ => Flow::Other,
+            _ => unjudged(u32::from_le_bytes(*code)).unwrap_or(Flow::Other),
         };
-        // f0…f31, v0…v31, vs0…vs63: registers with other names begin otherwise, save `vrsave`.
-        let is_fpu = |name: &&String| {
-            let number = name.strip_prefix("vs").or(name.strip_prefix(['f', 'v']));
-            number.is_some_and(|number| number.parse::<u8>().is_ok())
-        };
-        let fpu = decoded.registers.iter().filter(is_fpu).cloned().collect();
-        Some(Insn { len: decoded.len, text: decoded.text(), flow, fpu })
+        Some(decoded.insn(flow, decoded.registers(&["f", "v", "vs"])))
     }
 }
 
-/// Whether this is a branch that sets LR: primary opcode 16, or 19 with the extended opcodes of `bclr`, `bcctr` and
-/// `bctar`, with LK set (Power ISA Book I, 2.4).
-fn sets_lr(code: &[u8]) -> bool {
-    let Some(bytes) = code.first_chunk() else { return false };
-    let word = u32::from_le_bytes(*bytes);
-    let extended = word >> 1 & 0x3ff;
-    word & 1 != 0 && (word >> 26 == 16 || word >> 26 == 19 && matches!(extended, 16 | 528 | 560))
+/// Forms of `bc`, `bclr`, `bcctr` and `bctar` (primary opcode 16, or 19 with these extended opcodes; Power ISA Book I,
+/// 2.4) of which Capstone cannot be asked.
+fn unjudged(insn: u32) -> Option<Flow> {
+    let is_branch = match insn >> 26 {
+        16 => true,
+        19 => matches!(insn >> 1 & 0x3ff, 16 | 528 | 560),
+        _ => false,
+    };
+    let always = insn >> 21 & 0b10100 == 0b10100;
+    if is_branch && always {
+        Some(Flow::Unjudged("Capstone misreads conditional branches whose BO field says \"always\""))
+    } else if is_branch && insn & 1 != 0 {
+        Some(Flow::Unjudged("a conditional branch that sets LR: no compiler calls with it"))
+    } else {
+        None
+    }
 }
 
 /// Capstone for z/Architecture.
@@ -117,25 +126,28 @@ impl Oracle for SystemZ {
 
     fn insn(&self, at: Addr, code: &[u8]) -> Option<Insn> {
         let decoded = decode(&self.0, at, code)?;
-        let direct = decoded.immediates.last().map(|target| BranchTarget::Direct(target.cast_unsigned()));
-        let last = decoded.registers.last().map(String::as_str);
-        let flow = match (decoded.mnemonic.as_str(), direct) {
-            ("j" | "jg" | "jlu", Some(target)) => Flow::jump(target),
-            ("bras" | "brasl", Some(target)) => Flow::call(target),
-            // A zero register field stands for "no branch" (PoP ch. 7, "Branch on Condition", "Branch and Save").
-            ("br" | "basr", _) if last == Some("r0") => Flow::Other,
-            ("br", _) if last == Some("r14") => Flow::Return,
+        let target = decoded.target();
+        let decoded = decoded.insn(Flow::Other, decoded.registers(&["%f", "%v"]));
+        let (mnemonic, operands) = decoded.words();
+        // A zero register field stands for "no branch" (PoP ch. 7, "Branch on Condition", "Branch and Save"). Register 14
+        // holds the return address (ELF ABI, "Registers"): a branch that links elsewhere leaves it alone.
+        let flow = match (mnemonic, &operands[..]) {
+            ("j" | "jg" | "jlu", _) => Flow::jump(target),
+            ("bras" | "brasl", ["%r14", _]) => Flow::call(target),
+            ("bras" | "brasl", _) => Flow::jump(target),
+            ("br", ["%r0"]) | ("basr", [_, "%r0"]) => Flow::Other,
+            ("br", ["%r14"]) | ("b", ["0(%r14)"]) => Flow::Return,
+            ("b", [target]) if target.contains("%r14") => {
+                Flow::Unjudged("a branch to somewhere near the return address: a return of sorts")
+            }
             ("br" | "b" | "bi", _) => Flow::jump(BranchTarget::Indirect),
-            ("basr" | "bas", _) => Flow::call(BranchTarget::Indirect),
+            ("basr" | "bas", ["%r14", _]) => Flow::call(BranchTarget::Indirect),
+            ("basr" | "bas", _) => Flow::jump(BranchTarget::Indirect),
             ("bal" | "balr" | "bassm" | "bsm", _) => {
                 Flow::Unjudged("saves or sets the addressing mode: not for 64-bit code")
             }
             _ => Flow::Other,
         };
-        let is_fpu = |name: &&String| {
-            name.strip_prefix(['f', 'v']).is_some_and(|number| number.parse::<u8>().is_ok())
-        };
-        let fpu = decoded.registers.iter().filter(is_fpu).cloned().collect();
-        Some(Insn { len: decoded.len, text: decoded.text(), flow, fpu })
+        Some(Insn { flow, ..decoded })
     }
 }

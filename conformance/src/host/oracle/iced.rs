@@ -2,8 +2,8 @@
 //! iced-x86, for x86_64.
 
 use iced_x86::{
-    Code, Decoder, DecoderOptions, FlowControl, Formatter, Instruction, InstructionInfoFactory, IntelFormatter,
-    OpKind, Register,
+    Code, CpuidFeature, Decoder, DecoderOptions, FlowControl, Formatter, Instruction, InstructionInfoFactory,
+    IntelFormatter, OpKind, Register,
 };
 use klp_core::Addr;
 use klp_core::branch::BranchTarget;
@@ -46,27 +46,26 @@ fn flow(insn: &Instruction, code: &[u8]) -> Flow {
     let flow = match insn.flow_control() {
         FlowControl::UnconditionalBranch | FlowControl::IndirectBranch => Flow::jump(target),
         FlowControl::Call | FlowControl::IndirectCall => Flow::call(target),
-        FlowControl::Return => Flow::Return,
+        FlowControl::Return => return Flow::Return,
         _ => return Flow::Other,
     };
-    if matches!(flow, Flow::Return) {
-        return flow;
-    }
-    let far = [Code::Jmp_m1632, Code::Jmp_m1664, Code::Jmp_m1616, Code::Call_m1632, Code::Call_m1664, Code::Call_m1616];
-    if far.contains(&insn.code()) {
-        return Flow::Unjudged("a far branch changes the code segment too");
-    }
-    if insn.flow_control() == FlowControl::Interrupt || matches!(insn.code(), Code::Syscall | Code::Sysenter) {
+    if matches!(insn.code(), Code::Syscall | Code::Sysenter | Code::Vmcall | Code::Vmmcall) {
         return Flow::Other;
     }
+    if insn.is_jmp_far_indirect() || insn.is_call_far_indirect() {
+        return Flow::Unjudged("a far branch changes the code segment too");
+    }
     let prefixes = &code[..code.iter().take_while(|&&byte| is_prefix(byte)).count()];
+    let is_rex = |byte: &u8| byte & 0xf0 == 0x40;
     if prefixes.contains(&0x66) {
-        return Flow::Unjudged("AMD truncates the target of a branch with an operand-size prefix, Intel does not");
+        Flow::Unjudged("AMD truncates the target of a branch with an operand-size prefix, Intel does not")
+    } else if prefixes.iter().rev().skip(1).any(is_rex) {
+        Flow::Unjudged(
+            "the processor ignores a REX prefix that is not directly before the opcode: nothing makes one",
+        )
+    } else {
+        flow
     }
-    if prefixes.contains(&0xf0) {
-        return Flow::Unjudged("a branch with a lock prefix is undefined");
-    }
-    flow
 }
 
 /// Legacy and REX prefixes (SDM vol. 2, 2.1.1, 2.2.1).
@@ -74,28 +73,25 @@ fn is_prefix(byte: u8) -> bool {
     matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3 | 0x40..=0x4f)
 }
 
-/// The x87, MMX, SSE, AVX and AVX-512 registers that an instruction uses; `fpu` for one that uses their state at large.
+/// The x87, MMX, SSE, AVX, AVX-512 and AMX registers that an instruction uses; `x87` for one that uses their state
+/// without naming one.
 fn fpu(insn: &Instruction) -> Vec<String> {
+    let is_fpu = |register: Register| {
+        register.is_vector_register()
+            || register.is_mm()
+            || register.is_st()
+            || register.is_k()
+            || register.is_tmm()
+    };
     let mut factory = InstructionInfoFactory::new();
     let registers = factory.info(insn).used_registers().iter().map(|used| used.register());
-    let mut found: Vec<String> = registers.filter(|&register| is_fpu(register)).map(|r| format!("{r:?}").to_lowercase()).collect();
-    if found.is_empty() && insn.is_fpu() {
-        found.push("fpu".to_owned());
+    let mut found: Vec<String> = registers
+        .filter(|&register| is_fpu(register))
+        .map(|name| format!("{name:?}").to_lowercase())
+        .collect();
+    let x87 = [CpuidFeature::FPU, CpuidFeature::FPU287, CpuidFeature::FPU387];
+    if found.is_empty() && insn.cpuid_features().iter().any(|feature| x87.contains(feature)) {
+        found.push("x87".to_owned());
     }
     found
-}
-
-trait IsFpu {
-    fn is_fpu(&self) -> bool;
-}
-
-impl IsFpu for Instruction {
-    fn is_fpu(&self) -> bool {
-        let cpuid = self.cpuid_features();
-        cpuid.iter().any(|feature| format!("{feature:?}").starts_with("FPU"))
-    }
-}
-
-fn is_fpu(register: Register) -> bool {
-    register.is_vector_register() || register.is_mm() || register.is_st() || register.is_k() || register.is_tmm()
 }

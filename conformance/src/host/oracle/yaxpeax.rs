@@ -4,7 +4,7 @@
 use klp_core::Addr;
 use klp_core::branch::BranchTarget;
 use yaxpeax_arch::{Decoder, U8Reader};
-use yaxpeax_arm::armv8::a64::{InstDecoder, Instruction, Opcode, Operand, SizeCode};
+use yaxpeax_arm::armv8::a64::{InstDecoder, Instruction, Opcode, Operand};
 
 use super::{Flow, Insn, Oracle};
 
@@ -30,7 +30,9 @@ fn flow(at: Addr, insn: &Instruction) -> Flow {
         _ => BranchTarget::Indirect,
     };
     match insn.opcode {
-        Opcode::B | Opcode::BR | Opcode::BRAA | Opcode::BRAAZ | Opcode::BRAB | Opcode::BRABZ => Flow::jump(target),
+        Opcode::B | Opcode::BR | Opcode::BRAA | Opcode::BRAAZ | Opcode::BRAB | Opcode::BRABZ => {
+            Flow::jump(target)
+        }
         Opcode::BL | Opcode::BLR | Opcode::BLRAA | Opcode::BLRAAZ | Opcode::BLRAB | Opcode::BLRABZ => {
             Flow::call(target)
         }
@@ -40,7 +42,6 @@ fn flow(at: Addr, insn: &Instruction) -> Flow {
 }
 
 fn fpu(insn: &Instruction) -> Vec<String> {
-    let _ = SizeCode::X;
     let uses = |operand: &&Operand| {
         matches!(
             operand,

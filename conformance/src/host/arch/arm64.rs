@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! arm64, for the host suite.
+
+mod branches;
+mod relocations;
+mod sites;
+
+use klp_core::Addr;
+use klp_core::branch::{BranchKind, Reach};
+use klp_core::ftrace::RegsLayout;
+
+use super::super::description::{BlockSample, Description, Manuals, Stack, Veneer};
+use super::super::evaluate::{Machine, Next, number};
+use super::super::oracle::{Flow, Insn, Yaxpeax};
+
+/// What the suite is told.
+pub static DESCRIPTION: Description = Description {
+    name: "arm64",
+    oracle: || Box::new(Yaxpeax),
+    manuals: Manuals {
+        branches: "Arm ARM C6.2, \"B\", \"BL\", \"BR\", \"BLR\"",
+        veneers: "AAPCS64 §6.1.1 (x16, x17: IP0, IP1), \"Use of IP0 and IP1 by the linker\"",
+        sites: "gcc -fpatchable-function-entry; arch/arm64/kernel/ftrace.c",
+        trampoline: "arch/arm64/kernel/entry-ftrace.S, ftrace_caller",
+        relocations: "AAELF64, \"Relocation\"",
+        frames: "AAPCS64 §6.4.6, The Frame Pointer; arch/arm64/kernel/entry.S, kernel_entry",
+    },
+    text: &[0xffff_8000_0801_0000, 0xffff_d095_c6ba_b520, 0xffff_8000_0100_2340],
+    reach: Reach { min: -(1 << 27), max: (1 << 27) - 4, align: 4 },
+    insn_align: 4,
+    branches: branches::BRANCHES,
+    veneer: Veneer {
+        may_change: &["x16", "x17"],
+        // `bti c` and `bti jc`.
+        landing_pads: &["hint #0x22", "hint #0x26", "bti c", "bti jc"],
+        hold_target: &[],
+        may_store: |_| false,
+        effect: veneer_effect,
+    },
+    sites: sites::SITES,
+    is_site,
+    // offsetof in the headers of Debian's 6.1.0-56-arm64 (struct pt_regs) and 6.12.117+deb12-arm64.
+    blocks: &[
+        BlockSample {
+            kernel: "debian-6.1",
+            layout: RegsLayout { size: 336, pc: 256, sp: 248, ra: 240, gprs: 0 },
+        },
+        BlockSample {
+            kernel: "debian-6.12",
+            layout: RegsLayout { size: 112, pc: 104, sp: 96, ra: 88, gprs: RegsLayout::ABSENT },
+        },
+    ],
+    reloc_prefix: "R_AARCH64_",
+    relocations: relocations::RELOCATIONS,
+    linker: &["--no-relax", "-z", "noexecstack"],
+    stack,
+    // Signed with a 48-bit address space: the signature is in bits 48 to 54 and 56 to 63.
+    saved_return_addresses: &[
+        (0xffff_8000_0801_2340, 0xffff_8000_0801_2340),
+        (0x32e5_8000_0801_2344, 0xffff_8000_0801_2344),
+        (0x80ff_d095_c6ba_b528, 0xffff_d095_c6ba_b528),
+        (0xff80_8000_0100_2340, 0xffff_8000_0100_2340),
+    ],
+    vectors: &[],
+    // arch/arm64/Makefile.
+    no_fpu: &["-mgeneral-regs-only"],
+};
+
+fn is_site(insn: &Insn) -> bool {
+    insn.text == "nop"
+        || matches!(insn.flow, Flow::Branch { kind: BranchKind::Call, target } if target != klp_core::branch::BranchTarget::Indirect)
+}
+
+fn veneer_effect(machine: &mut Machine, insn: &Insn) -> Option<Next> {
+    let (mnemonic, words) = insn.words();
+    match (mnemonic, &words[..]) {
+        ("bti", _) | ("hint", ["#0x22" | "#0x26"]) => {}
+        ("mov", [to, value]) => {
+            let value = number(value).unwrap_or_else(|| machine.get(value));
+            machine.set(to, value);
+        }
+        ("movk", [to, value, shift @ ..]) => {
+            let shift = match shift {
+                [] => 0,
+                [shift] => number(shift.strip_prefix("lsl ")?)?,
+                _ => return None,
+            };
+            machine.set(to, machine.get(to) & !(0xffff << shift) | number(value)? << shift);
+        }
+        ("adrp", [to, distance]) => {
+            machine.set(to, (machine.pc & !0xfff).wrapping_add(number(distance)?));
+        }
+        ("adr", [to, distance]) => machine.set(to, machine.pc.wrapping_add(number(distance)?)),
+        ("add", [to, from, value]) => machine.set(to, machine.get(from).wrapping_add(number(value)?)),
+        ("ldr", [to, distance]) => {
+            let word = machine.load(machine.pc.wrapping_add(number(distance)?))?;
+            machine.set(to, word);
+        }
+        ("br", [target]) => return Some(Next::At(machine.get(target))),
+        ("b", [distance]) => return Some(Next::At(machine.pc.wrapping_add(number(distance)?))),
+        _ => return None,
+    }
+    Some(Next::Insn)
+}
+
+/// Size of `struct pt_regs`, and where in it the frame record, x29, sp and pc lie (`arch/arm64/include/asm/ptrace.h`).
+const PT_REGS: u64 = 336;
+const RECORD: u64 = 304;
+const X29: u64 = 232;
+const SP: u64 = 248;
+const PC: u64 = 256;
+
+/// Frames of 0x180 bytes with the record first, large enough to hold a register block.
+fn stack(pcs: &[Addr]) -> Stack {
+    const START: Addr = 0xffff_8000_0a00_0000;
+    const FRAME: u64 = 0x180;
+    let frames = FRAME * pcs.len() as u64;
+    let mut stack = Stack::new(START, usize::try_from(frames + PT_REGS).expect("small"));
+    stack.bottom = START + frames;
+    let last = stack.bottom + RECORD;
+    for (i, &pc) in pcs.iter().enumerate() {
+        let fp = START + FRAME * i as u64;
+        let next = if i + 1 == pcs.len() { last } else { fp + FRAME };
+        stack.set(fp, next);
+        stack.set(fp + 8, pc);
+        stack.links.push(fp);
+        stack.returns.push(fp + 8);
+        // kernel_entry: the frame's record leads to one in the block, which repeats the interrupted x29 and pc.
+        let block = fp + 16;
+        let (record, interrupted) = (block + RECORD, 0xffff_8000_0801_4444);
+        stack.exceptions.push(vec![
+            (fp, record),
+            (record, next),
+            (record + 8, interrupted),
+            (block + X29, next),
+            (block + SP, block + PT_REGS),
+            (block + PC, interrupted),
+        ]);
+    }
+    stack.terminator = Some(last);
+    stack.returns.push(last + 8);
+    stack.cursor.fp = START;
+    stack
+}

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! ppc64, for the host suite.
+
+mod branches;
+mod relocations;
+mod sites;
+
+use klp_core::Addr;
+use klp_core::branch::{BranchKind, BranchTarget, Reach};
+use klp_core::ftrace::RegsLayout;
+
+use super::super::description::{BlockSample, Description, Manuals, Stack, Veneer};
+use super::super::evaluate::{Machine, Next, number};
+use super::super::oracle::{Flow, Insn, PowerPc};
+
+/// What the suite is told.
+pub static DESCRIPTION: Description = Description {
+    name: "ppc64",
+    oracle: || Box::new(PowerPc::default()),
+    manuals: Manuals {
+        branches: "Power ISA 3.0 B Book I, 2.4, Branch Instructions",
+        veneers: "ELFv2 §2.2.1 (r0, r11, r12 and CTR between caller and callee), §2.3.2.1 (r12 at the global entry)",
+        sites: "gcc -mprofile-kernel; arch/powerpc/kernel/trace/ftrace.c",
+        trampoline: "arch/powerpc/kernel/trace/ftrace_mprofile.S, later ftrace_entry.S",
+        relocations: "ELFv2, \"Relocation Types\"",
+        frames: "ELFv2 §2.2.2, The Stack Frame; arch/powerpc/include/asm/ptrace.h",
+    },
+    text: &[0xc000_0000_0061_54c0, 0xc000_0000_00dc_9200, 0xc008_0000_0100_2340],
+    reach: Reach { min: -(1 << 25), max: (1 << 25) - 4, align: 4 },
+    insn_align: 4,
+    branches: branches::BRANCHES,
+    veneer: Veneer {
+        may_change: &["r0", "r11", "r12", "ctr"],
+        landing_pads: &[],
+        hold_target: &["r12"],
+        // The TOC save doubleword of the caller's frame (ELFv2 §2.2.2).
+        may_store: |addr| addr == Machine::initial("r1") + 24,
+        effect: veneer_effect,
+    },
+    sites: sites::SITES,
+    is_site,
+    // offsetof in the headers of Debian's 6.1.0-50-powerpc64le and 6.12.95+deb12-powerpc64le.
+    blocks: &[
+        BlockSample { kernel: "debian-6.1", layout: PT_REGS },
+        BlockSample { kernel: "debian-6.12", layout: PT_REGS },
+    ],
+    reloc_prefix: "R_PPC64_",
+    relocations: relocations::RELOCATIONS,
+    linker: &["--no-toc-optimize", "--no-tls-optimize", "--no-opd-optimize", "-z", "noexecstack"],
+    stack,
+    saved_return_addresses: &[],
+    vectors: &[],
+    // arch/powerpc/Makefile.
+    no_fpu: &["-msoft-float", "-mno-altivec", "-mno-vsx", "-mcpu=power8", "-mtraceback=no"],
+};
+
+const PT_REGS: RegsLayout = RegsLayout { size: 384, pc: 256, sp: 8, ra: 288, gprs: 0 };
+
+fn is_site(insn: &Insn) -> bool {
+    let call = matches!(insn.flow, Flow::Branch { kind: BranchKind::Call, target: BranchTarget::Direct(_) });
+    insn.text == "nop" || call && insn.text.starts_with("bl ")
+}
+
+fn veneer_effect(machine: &mut Machine, insn: &Insn) -> Option<Next> {
+    let (mnemonic, words) = insn.words();
+    match (mnemonic, &words[..]) {
+        ("lis", [to, value]) => {
+            let value = sign_extend(number(value)?) << 16;
+            machine.set(to, value);
+        }
+        ("li", [to, value]) => machine.set(to, sign_extend(number(value)?)),
+        ("addis", [to, from, value]) => {
+            machine.set(to, machine.get(from).wrapping_add(sign_extend(number(value)?) << 16));
+        }
+        ("addi", [to, from, value]) => {
+            machine.set(to, machine.get(from).wrapping_add(sign_extend(number(value)?)));
+        }
+        ("ori", [to, from, value]) => machine.set(to, machine.get(from) | number(value)?),
+        ("oris", [to, from, value]) => machine.set(to, machine.get(from) | number(value)? << 16),
+        ("sldi", [to, from, value]) => machine.set(to, machine.get(from) << number(value)?),
+        ("mr", [to, from]) => machine.set(to, machine.get(from)),
+        ("mtctr", [from]) => machine.set("ctr", machine.get(from)),
+        ("std", [from, memory]) => {
+            let (displacement, base) = memory.strip_suffix(')')?.split_once('(')?;
+            let addr = machine.get(base).wrapping_add(sign_extend(number(displacement)?));
+            machine.store(addr, machine.get(from));
+        }
+        ("nop", []) => {}
+        ("bctr", []) => return Some(Next::At(machine.get("ctr"))),
+        ("b", [target]) => return Some(Next::At(number(target)?)),
+        _ => return None,
+    }
+    Some(Next::Insn)
+}
+
+/// The value of a 16-bit signed immediate, however the disassembler wrote it.
+fn sign_extend(value: u64) -> u64 {
+    i64::from((value & 0xffff) as u16 as i16).cast_unsigned()
+}
+
+/// Frames of 128 bytes: back chain at 0; a function saves LR at 16 of its caller's frame.
+fn stack(pcs: &[Addr]) -> Stack {
+    const START: Addr = 0xc000_0000_0810_0000;
+    const FRAME: u64 = 128;
+    // The interrupted code's frame, and the marker that exception entry puts in it: at 32 in 6.12 (STACK_INT_FRAME_MARKER),
+    // at 96 in 6.1 (STACK_FRAME_MARKER, in words). The marker is "REGS" as a little-endian word reads it.
+    const MARKER: u64 = 0x5347_4552;
+    const OFFSETS: [u64; 2] = [32, 96];
+    // One frame more than return addresses: the switched-out function's own.
+    let frames = pcs.len() as u64 + 1;
+    let mut stack = Stack::new(START, usize::try_from(FRAME * (frames + 3)).expect("small"));
+    stack.cursor.sp = START;
+    for (i, &pc) in (0_u64..).zip(pcs) {
+        let sp = START + FRAME * i;
+        stack.set(sp, sp + FRAME);
+        stack.set(sp + FRAME + 16, pc);
+        stack.links.push(sp);
+        stack.returns.push(sp + FRAME + 16);
+        for offset in OFFSETS {
+            stack.exceptions.push(vec![(sp + FRAME + offset, MARKER)]);
+        }
+    }
+    // The function that entry code called: its chain word leads to the entry code's frame, and no further.
+    let last = START + FRAME * (frames - 1);
+    stack.bottom = last + FRAME;
+    stack.set(last, stack.bottom);
+    stack.terminator = Some(last);
+    stack
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! s390, for the host suite.
+
+mod branches;
+mod sites;
+
+use klp_core::Addr;
+use klp_core::branch::Reach;
+use klp_core::ftrace::RegsLayout;
+
+use super::super::description::{
+    BlockSample, Description, Limits, Manuals, RelocSample, Stack, Value, Veneer,
+};
+use super::super::evaluate::{Machine, Next, number};
+use super::super::oracle::{Insn, SystemZ};
+
+/// What the suite is told.
+pub static DESCRIPTION: Description = Description {
+    name: "s390",
+    oracle: || Box::new(SystemZ::default()),
+    manuals: Manuals {
+        branches: "PoP ch. 7, \"Branch Relative and Save Long\", \"Branch Relative on Condition Long\"",
+        veneers: "ELF ABI s390x Supplement, \"Registers\" (r0, r1 are volatile), \"Procedure Linkage Table\"",
+        sites: "gcc -mhotpatch, -mfentry; arch/s390/kernel/ftrace.c",
+        trampoline: "arch/s390/kernel/mcount.S, ftrace_common",
+        relocations: "ELF ABI s390x Supplement, \"Relocation Types\"; arch/s390/kernel/module.c",
+        frames: "ELF ABI s390x Supplement, \"The Stack Frame\"; gcc -mbackchain -mpacked-stack",
+    },
+    text: &[0x3ff_fec0_0000, 0x3ff_fecd_c998, 0x41_2378, 0x3ff_8010_2340],
+    reach: Reach { min: -(1 << 32), max: (1 << 32) - 2, align: 2 },
+    insn_align: 2,
+    branches: branches::BRANCHES,
+    veneer: Veneer {
+        may_change: &["r0", "r1"],
+        landing_pads: &[],
+        hold_target: &[],
+        may_store: |_| false,
+        effect: veneer_effect,
+    },
+    sites: sites::SITES,
+    is_site,
+    // offsetof in the headers of Debian's 6.1.0-50-s390x and 6.12.95+deb12-s390x.
+    blocks: &[
+        BlockSample { kernel: "debian-6.1", layout: PT_REGS },
+        BlockSample { kernel: "debian-6.12", layout: PT_REGS },
+    ],
+    reloc_prefix: "R_390_",
+    relocations: &[
+        // Absolute fields are unsigned and PC-relative ones signed, as in the kernel's loader (apply_rela_bits()).
+        RelocSample::new("8", "place: .byte 0", Value::Absolute, &[0x12], Limits::unsigned(8)),
+        RelocSample::new(
+            "12",
+            ".byte 0x58, 0x10\nplace: .short 0x2000",
+            Value::Absolute,
+            &[0x123],
+            Limits::unsigned(12),
+        ),
+        RelocSample::new("16", "place: .short 0", Value::Absolute, &[0x1234], Limits::unsigned(16)),
+        RelocSample::new(
+            "20",
+            ".byte 0xe3, 0x10\nplace: .byte 0x20, 0, 0, 0x58",
+            Value::Absolute,
+            &[0x1_2345, -0x1_2345],
+            Limits::signed(20, 1),
+        ),
+        RelocSample::new("32", "place: .long 0", Value::Absolute, &[0x1234_5678], Limits::unsigned(32)),
+        RelocSample::new("64", "place: .quad 0", Value::Absolute, &[0x1234_5678], Limits::None),
+        RelocSample::new("PC16", "place: .short 0", Value::Distance, &[0x124], Limits::signed(16, 1)),
+        RelocSample::new("PC32", "place: .long 0", Value::Distance, &[0x124], Limits::signed(32, 1)),
+        RelocSample::new("PC64", "place: .quad 0", Value::Distance, &[0x124], Limits::None),
+        // No instruction has a field of these two types.
+        RelocSample::new("PLT32", "place: .long 0", Value::Distance, &[0x124], Limits::signed(32, 1)),
+        RelocSample::new("PLT64", "place: .quad 0", Value::Distance, &[0x124], Limits::None),
+        RelocSample::new(
+            "PC16DBL",
+            ".byte 0xa7, 0xf4\nplace: .short 0",
+            Value::Distance,
+            &[0x124],
+            Limits::signed(16, 2),
+        ),
+        RelocSample::new(
+            "PLT16DBL",
+            ".byte 0xa7, 0xe5\nplace: .short 0",
+            Value::Distance,
+            &[0x124],
+            Limits::signed(16, 2),
+        )
+        .branch(),
+        RelocSample::new(
+            "PC32DBL",
+            ".byte 0xc0, 0x10\nplace: .long 0",
+            Value::Distance,
+            &[0x124],
+            Limits::signed(32, 2),
+        ),
+        RelocSample::new(
+            "PLT32DBL",
+            ".byte 0xc0, 0xe5\nplace: .long 0",
+            Value::Distance,
+            &[0x124],
+            Limits::signed(32, 2),
+        )
+        .branch(),
+    ],
+    linker: &["--no-relax", "-z", "noexecstack"],
+    stack,
+    saved_return_addresses: &[],
+    vectors: &["-march=z14"],
+    // arch/s390/Makefile.
+    no_fpu: &["-msoft-float", "-march=z10"],
+};
+
+const PT_REGS: RegsLayout = RegsLayout { size: 200, pc: 16, sp: 144, ra: 136, gprs: 24 };
+
+/// `brcl 0,…` (never taken), `jg …`, `brasl %r0,…`.
+fn is_site(insn: &Insn) -> bool {
+    let (mnemonic, words) = insn.words();
+    match (mnemonic, words.first()) {
+        ("brcl", Some(&"0")) | ("jg" | "jgnop", _) | ("brasl", Some(&"%r0")) => insn.len == 6,
+        _ => false,
+    }
+}
+
+fn veneer_effect(machine: &mut Machine, insn: &Insn) -> Option<Next> {
+    let (mnemonic, words) = insn.words();
+    match (mnemonic, &words[..]) {
+        ("larl", [to, addr]) => machine.set(register(to)?, number(addr)?),
+        ("lgrl", [to, addr]) => {
+            let word = machine.load(number(addr)?)?;
+            machine.set(register(to)?, word);
+        }
+        ("basr", [to, "%r0"]) => machine.set(register(to)?, machine.pc.wrapping_add(2)),
+        ("lg", [to, memory]) => {
+            let (displacement, base) = memory.strip_suffix(')')?.split_once('(')?;
+            let addr = machine.get(register(base)?).wrapping_add(number(displacement)?);
+            let word = machine.load(addr)?;
+            machine.set(register(to)?, word);
+        }
+        ("llihf", [to, value]) => machine.set(register(to)?, number(value)? << 32),
+        ("oilf" | "iilf", [to, value]) => {
+            let to = register(to)?;
+            machine.set(to, machine.get(to) & !0xffff_ffff | number(value)?);
+        }
+        // How expolines branch: `br` carried out from afar, never predicted.
+        ("exrl", ["%r0", addr]) => return Some(Next::Execute(number(addr)?)),
+        ("br", [target]) => return Some(Next::At(machine.get(register(target)?))),
+        ("jg", [target]) => return Some(Next::At(number(target)?)),
+        _ => return None,
+    }
+    Some(Next::Insn)
+}
+
+fn register(text: &str) -> Option<&str> {
+    text.strip_prefix('%')
+}
+
+/// Frames of 64 bytes in the packed layout: the back chain 152 above the stack pointer, the return address 136 above the
+/// caller's.
+fn stack(pcs: &[Addr]) -> Stack {
+    const START: Addr = 0x380_0001_0000;
+    const FRAME: u64 = 64;
+    const BACK_CHAIN: u64 = 152;
+    const RETURN: u64 = 136;
+    const OVERHEAD: u64 = 160;
+    let frames = FRAME * pcs.len() as u64;
+    let mut stack = Stack::new(START, usize::try_from(frames + OVERHEAD + 200).expect("small"));
+    stack.cursor.sp = START;
+    for (i, &pc) in (0_u64..).zip(pcs) {
+        let sp = START + FRAME * i;
+        stack.set(sp + BACK_CHAIN, sp + FRAME);
+        stack.set(sp + FRAME + RETURN, pc);
+        stack.links.push(sp + BACK_CHAIN);
+        stack.returns.push(sp + FRAME + RETURN);
+        // Entry code's frame ends the chain, with its register block above.
+        stack.exceptions.push(vec![(sp + BACK_CHAIN, 0)]);
+    }
+    stack.terminator = Some(START + frames + BACK_CHAIN);
+    stack.bottom = START + frames + OVERHEAD;
+    stack
+}

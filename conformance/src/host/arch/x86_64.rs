@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! x86_64, for the host suite.
+
+mod branches;
+mod sites;
+
+use klp_core::Addr;
+use klp_core::branch::Reach;
+use klp_core::ftrace::RegsLayout;
+
+use super::super::description::{
+    BlockSample, Description, Limits, Manuals, RelocSample, Stack, Value, Veneer,
+};
+use super::super::evaluate::{Machine, Next, number};
+use super::super::oracle::{Flow, Iced, Insn};
+
+/// What the suite is told.
+pub static DESCRIPTION: Description = Description {
+    name: "x86_64",
+    oracle: || Box::new(Iced),
+    manuals: Manuals {
+        branches: "SDM vol. 2, \"CALL\", \"JMP\"",
+        veneers: "psABI §3.2.3 (%r11 is scratch), §5.2 (procedure linkage table)",
+        sites: "gcc -mfentry; arch/x86/kernel/ftrace.c",
+        trampoline: "arch/x86/kernel/ftrace_64.S, ftrace_caller and ftrace_regs_caller",
+        relocations: "psABI §4.4, Relocation",
+        frames: "psABI §3.2.2, The Stack Frame; arch/x86/include/asm/frame.h",
+    },
+    text: &[0xffff_ffff_8100_0000, 0xffff_ffff_8fb6_69e0, 0xffff_ffff_c010_2340],
+    // rel32 counts from the end of the five bytes.
+    reach: Reach { min: -(1 << 31) + 5, max: (1 << 31) - 1 + 5, align: 1 },
+    insn_align: 1,
+    branches: branches::BRANCHES,
+    veneer: Veneer {
+        may_change: &["r11"],
+        landing_pads: &["endbr64"],
+        hold_target: &[],
+        // The word below the stack pointer: the kernel is built with -mno-red-zone.
+        may_store: |addr| addr == Machine::initial("rsp") - 8,
+        effect: veneer_effect,
+    },
+    sites: sites::SITES,
+    is_site,
+    // offsetof in the headers of Debian's 6.1.0-56-amd64 and 6.12.117+deb12-amd64.
+    blocks: &[
+        BlockSample { kernel: "debian-6.1", layout: PT_REGS },
+        BlockSample { kernel: "debian-6.12", layout: PT_REGS },
+    ],
+    reloc_prefix: "R_X86_64_",
+    relocations: &[
+        RelocSample::new("64", "place: .quad 0", Value::Absolute, &[0x100], Limits::None),
+        RelocSample::new("PC64", "place: .quad 0", Value::Distance, &[0x100], Limits::None),
+        RelocSample::new("32", "place: .long 0", Value::Absolute, &[0x100], Limits::unsigned(32)),
+        RelocSample::new("32S", "place: .long 0", Value::Absolute, &[0x100], Limits::signed(32, 1)),
+        RelocSample::new("PC32", "place: .long 0", Value::Distance, &[0x100], Limits::signed(32, 1)),
+        RelocSample::new(
+            "PLT32",
+            ".byte 0xe8\nplace: .long 0",
+            Value::Distance,
+            &[0x100],
+            Limits::signed(32, 1),
+        )
+        .branch(),
+        RelocSample::new(
+            "PLT32",
+            ".byte 0xe9\nplace: .long 0",
+            Value::Distance,
+            &[0x100],
+            Limits::signed(32, 1),
+        )
+        .branch(),
+    ],
+    linker: &["--no-relax", "-z", "noexecstack"],
+    stack,
+    saved_return_addresses: &[],
+    vectors: &[],
+    // arch/x86/Makefile.
+    no_fpu: &[
+        "-mno-sse",
+        "-mno-mmx",
+        "-mno-sse2",
+        "-mno-3dnow",
+        "-mno-avx",
+        "-mno-80387",
+        "-mno-fp-ret-in-387",
+    ],
+};
+
+const PT_REGS: RegsLayout =
+    RegsLayout { size: 168, pc: 128, sp: 152, ra: RegsLayout::ABSENT, gprs: RegsLayout::ABSENT };
+
+/// `nopl 0(%rax,%rax,1)`, a call or jump, or the breakpoint of a site that is being rewritten.
+fn is_site(insn: &Insn) -> bool {
+    let call = insn.len == 5 && matches!(insn.flow, Flow::Branch { .. });
+    call || insn.len == 5 && insn.text.starts_with("nop") || insn.text == "int3"
+}
+
+fn veneer_effect(machine: &mut Machine, insn: &Insn) -> Option<Next> {
+    let (mnemonic, words) = insn.words();
+    match (mnemonic, &words[..]) {
+        ("endbr64", _) => {}
+        ("mov", ["[rsp]", from]) => machine.store(machine.get("rsp"), machine.get(from)),
+        ("mov", [register, value]) => machine.set(register, number(value)?),
+        ("jmp", [target]) => {
+            let target = target.strip_prefix("qword ptr ").unwrap_or(target);
+            let to = match target.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+                Some(addr) => machine.load(number(addr)?)?,
+                None => number(target).unwrap_or_else(|| machine.get(target)),
+            };
+            return Some(Next::At(to));
+        }
+        // A retpoline: a call over the code that catches speculation, whose return address is then replaced.
+        ("call", [target]) => {
+            let (sp, behind) = (machine.get("rsp").wrapping_sub(8), machine.pc.wrapping_add(insn.len as u64));
+            machine.set("rsp", sp);
+            machine.store(sp, behind);
+            return Some(Next::At(number(target)?));
+        }
+        ("ret", []) => {
+            let sp = machine.get("rsp");
+            machine.set("rsp", sp.wrapping_add(8));
+            return Some(Next::At(machine.load(sp)?));
+        }
+        _ => return None,
+    }
+    Some(Next::Insn)
+}
+
+/// Frames of 32 bytes: two words of locals, the caller's %rbp, the return address.
+fn stack(pcs: &[Addr]) -> Stack {
+    const START: Addr = 0xffff_c900_0001_0000;
+    const FRAME: u64 = 32;
+    let mut stack = Stack::new(START, 32 * pcs.len() + 168);
+    for (i, &pc) in pcs.iter().enumerate() {
+        let fp = START + 16 + FRAME * i as u64;
+        let last = i + 1 == pcs.len();
+        stack.set(fp, if last { 0 } else { fp + FRAME });
+        stack.set(fp + 8, pc);
+        // At the last frame the stack pointer is at the bottom: what the entry code had in %rbp does not matter.
+        if !last {
+            stack.links.push(fp);
+        }
+        stack.returns.push(fp + 8);
+        // ENCODE_FRAME_POINTER: the address of the register block, bit 0 set.
+        stack.exceptions.push(vec![(fp, (fp + 16) | 1)]);
+    }
+    // An exception that interrupted the entry code has nothing to be seen by.
+    stack.exceptions.pop();
+    stack.cursor.fp = START + 16;
+    stack.bottom = START + FRAME * pcs.len() as u64;
+    stack
+}

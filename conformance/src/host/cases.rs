@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! The list of cases.
+
+mod branch;
+mod facts;
+mod module;
+mod redirect;
+mod relocation;
+mod return_stack;
+mod site;
+mod unwind;
+mod veneer;
+
+use klp_core::Architecture;
+
+use super::{Case, Description};
+
+pub(super) fn all<A: Architecture>(description: &'static Description) -> Vec<Case> {
+    let groups = [
+        facts::cases::<A>(description),
+        branch::cases::<A>(description),
+        veneer::cases::<A>(description),
+        site::cases::<A>(description),
+        redirect::cases::<A>(description),
+        return_stack::cases::<A>(description),
+        relocation::cases::<A>(description),
+        unwind::cases::<A>(description),
+        module::cases(description),
+    ];
+    groups.into_iter().flatten().collect()
+}
+
+/// Fails with the formatted message unless the condition holds.
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err(format!($($message)+));
+        }
+    };
+}
+
+/// Fails unless both are equal: what was found, what was expected, and what was asked.
+macro_rules! ensure_eq {
+    ($found:expr, $expected:expr, $($message:tt)+) => {
+        match (&$found, &$expected) {
+            (found, expected) => if found != expected {
+                return Err(format!(
+                    "{}:\n     found {found:x?}\n  expected {expected:x?}",
+                    format_args!($($message)+)
+                ));
+            }
+        }
+    };
+}
+
+pub(crate) use {ensure, ensure_eq};

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! What the host suite is told about an architecture.
+//!
+//! All of it comes from the manuals, from compilers or from real kernels; none from the architecture crate.
+
+use klp_core::Addr;
+use klp_core::branch::Reach;
+use klp_core::ftrace::RegsLayout;
+use klp_core::unwind::Cursor;
+
+use super::evaluate::{Machine, Next};
+use super::oracle::{Insn, Oracle};
+
+/// One architecture, for the host suite.
+#[derive(Debug)]
+pub struct Description {
+    /// The name that `--arch` takes.
+    pub name: &'static str,
+    /// Makes the disassembler that is asked.
+    pub oracle: fn() -> Box<dyn Oracle>,
+    /// The manuals' sections that cases are checked against.
+    pub manuals: Manuals,
+    /// Addresses of kernel text and of module text.
+    pub text: &'static [Addr],
+    /// What a direct branch reaches, by the manual.
+    pub reach: Reach,
+    /// The alignment of instructions in bytes.
+    pub insn_align: usize,
+    /// An instruction of each family of branches and calls, and of what looks like them: its bytes and its text, as the
+    /// GNU assembler made the one of the other.
+    pub branches: &'static [(&'static str, &'static str)],
+    /// Veneers.
+    pub veneer: Veneer,
+    /// Functions of real kernels.
+    pub sites: &'static [SiteSample],
+    /// Whether an instruction at a patch site is one that ftrace or the compiler puts there.
+    pub is_site: fn(&Insn) -> bool,
+    /// The register block of each kernel.
+    pub blocks: &'static [BlockSample],
+    /// The prefix of the names of relocation types.
+    pub reloc_prefix: &'static str,
+    /// Relocations.
+    pub relocations: &'static [RelocSample],
+    /// Options of the GNU linker that keep it from rewriting instructions.
+    pub linker: &'static [&'static str],
+    /// Makes a stack as compilers and entry code leave it.
+    pub stack: fn(&[Addr]) -> Stack,
+    /// Words that functions save as return addresses, and the address that each stands for.
+    pub saved_return_addresses: &'static [(u64, Addr)],
+    /// Options that make a compiler use vector registers.
+    pub vectors: &'static [&'static str],
+    /// Options that keep a compiler from using floating-point and vector registers, as kernels are compiled.
+    pub no_fpu: &'static [&'static str],
+}
+
+impl Description {
+    /// The bytes of the samples of branches.
+    pub fn branch_code(&self) -> Vec<Vec<u8>> {
+        self.branches.iter().map(|(code, _)| bytes(code)).collect()
+    }
+}
+
+/// Sections of manuals.
+#[derive(Debug)]
+pub struct Manuals {
+    /// Branch instructions.
+    pub branches: &'static str,
+    /// What a linker's stub may change.
+    pub veneers: &'static str,
+    /// The function's entry and ftrace's site.
+    pub sites: &'static str,
+    /// ftrace's trampoline.
+    pub trampoline: &'static str,
+    /// Relocation types.
+    pub relocations: &'static str,
+    /// Stack frames.
+    pub frames: &'static str,
+}
+
+/// What the ABI says of code between caller and callee.
+#[derive(Debug)]
+pub struct Veneer {
+    /// Registers that it may change.
+    pub may_change: &'static [&'static str],
+    /// Texts of the instructions that an indirect branch may land on; empty where it may land on any.
+    pub landing_pads: &'static [&'static str],
+    /// Registers that hold the target's address when it is entered.
+    pub hold_target: &'static [&'static str],
+    /// Whether it may store a doubleword at this address, registers being [`Machine::initial`].
+    pub may_store: fn(Addr) -> bool,
+    /// Carries out one instruction.
+    pub effect: fn(&mut Machine, &Insn) -> Option<Next>,
+}
+
+/// A function of a real kernel, as its memory was read while the kernel ran.
+#[derive(Debug)]
+pub struct SiteSample {
+    /// The kernel's id.
+    pub kernel: &'static str,
+    /// The function.
+    pub function: &'static str,
+    /// The address of its symbol.
+    pub at: Addr,
+    /// From its address to ftrace's site; `None` for a function that cannot be traced.
+    pub site: Option<u64>,
+    /// From its address to where a kprobe that was placed by its name lies.
+    pub probe: u64,
+    /// Its first bytes, nothing being traced.
+    pub off: &'static str,
+    /// Its first bytes while the function tracer traces it.
+    pub on: &'static str,
+}
+
+impl SiteSample {
+    /// Its bytes in both states.
+    pub fn states(&self) -> [(&'static str, Vec<u8>); 2] {
+        [("disabled", bytes(self.off)), ("enabled", bytes(self.on))]
+    }
+}
+
+/// Bytes written in hexadecimal.
+///
+/// # Panics
+///
+/// On anything else; the samples are constants.
+pub fn bytes(hex: &str) -> Vec<u8> {
+    let digit = |i: usize| u8::from_str_radix(&hex[i..i + 2], 16).expect("hexadecimal digits");
+    (0..hex.len()).step_by(2).map(digit).collect()
+}
+
+/// A kernel's register block.
+#[derive(Debug)]
+pub struct BlockSample {
+    /// The kernel's id.
+    pub kernel: &'static str,
+    /// `offsetof` in its headers.
+    pub layout: RegsLayout,
+}
+
+/// A relocation type, and a place for it.
+#[derive(Debug)]
+pub struct RelocSample {
+    /// The type's name, without the prefix `R_ARCH_`.
+    pub name: &'static str,
+    /// Assembly of the place, with the label `place` where the relocation is.
+    pub code: &'static str,
+    /// What its value is computed from.
+    pub value: Value,
+    /// Values that fit.
+    pub values: &'static [i64],
+    /// The values that fit, by the manual.
+    pub limits: Limits,
+    /// Whether it is a branch that may go to a veneer instead.
+    pub is_branch: bool,
+}
+
+impl RelocSample {
+    pub(crate) const fn new(
+        name: &'static str,
+        code: &'static str,
+        value: Value,
+        values: &'static [i64],
+        limits: Limits,
+    ) -> RelocSample {
+        RelocSample { name, code, value, values, limits, is_branch: false }
+    }
+
+    /// The same for a branch.
+    pub(crate) const fn branch(mut self) -> RelocSample {
+        self.is_branch = true;
+        self
+    }
+}
+
+/// The values that a field holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limits {
+    /// All; what does not fit is cut off.
+    None,
+    /// Those between two, both included, that are a multiple of `step`.
+    Range {
+        /// The least.
+        min: i64,
+        /// The greatest.
+        max: i64,
+        /// What they are multiples of.
+        step: i64,
+    },
+    /// All multiples of this; what does not fit is cut off.
+    Step(i64),
+}
+
+impl Limits {
+    /// A signed field of `bits` bits that counts units of `step`.
+    pub(crate) const fn signed(bits: u32, step: i64) -> Limits {
+        Limits::Range { min: -(1 << (bits - 1)) * step, max: ((1 << (bits - 1)) - 1) * step, step }
+    }
+
+    /// An unsigned field of `bits` bits.
+    pub(crate) const fn unsigned(bits: u32) -> Limits {
+        Limits::Range { min: 0, max: (1 << bits) - 1, step: 1 }
+    }
+
+    /// Values at the limits, which fit.
+    pub(crate) fn inside(self) -> Vec<i64> {
+        match self {
+            Limits::None => vec![0, -1, i64::MIN, i64::MAX],
+            Limits::Step(step) => vec![0, -step, step],
+            Limits::Range { min, max, .. } => vec![0, min, max],
+        }
+    }
+
+    /// Values that do not fit.
+    pub(crate) fn outside(self) -> Vec<i64> {
+        match self {
+            Limits::None => vec![],
+            Limits::Step(step) => vec![1, step + 1, step / 2],
+            Limits::Range { min, max, step: 1 } => vec![min - 1, max + 1, i64::MIN / 2, i64::MAX / 2],
+            Limits::Range { min, max, step } => vec![min - step, max + step, step + 1, step / 2],
+        }
+    }
+}
+
+/// What the value of a relocation is computed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// The symbol and the addend.
+    Absolute,
+    /// The distance from the place to them.
+    Distance,
+    /// The distance from the page of the place to their page; the values are such distances.
+    PageDistance,
+    /// The distance from the TOC pointer to them.
+    TocOffset,
+    /// The TOC pointer alone.
+    TocPointer,
+}
+
+impl Value {
+    /// Whether it takes part of its value from the TOC pointer.
+    pub(crate) const fn needs_toc(self) -> bool {
+        matches!(self, Value::TocOffset | Value::TocPointer)
+    }
+}
+
+/// A task's stack.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    /// The address of the first word.
+    pub start: Addr,
+    /// Its words.
+    pub words: Vec<u64>,
+    /// Where the walk starts.
+    pub cursor: Cursor,
+    /// The address just above the highest frame.
+    pub bottom: Addr,
+    /// The address of each word that links a frame to its caller's.
+    pub links: Vec<Addr>,
+    /// The address of the word that ends the chain, where one does.
+    pub terminator: Option<Addr>,
+    /// The address of each return address.
+    pub returns: Vec<Addr>,
+    /// Words that make each frame an exception's: address and value.
+    pub exceptions: Vec<Vec<(Addr, u64)>>,
+}
+
+impl Stack {
+    /// A stack of zeros.
+    pub fn new(start: Addr, size: usize) -> Stack {
+        Stack {
+            start,
+            words: vec![0; size / 8],
+            cursor: Cursor { pc: 0, sp: start, fp: 0 },
+            bottom: start,
+            links: Vec::new(),
+            terminator: None,
+            returns: Vec::new(),
+            exceptions: Vec::new(),
+        }
+    }
+
+    /// The word at `addr`; `None` outside.
+    pub fn get(&self, addr: Addr) -> Option<u64> {
+        let index = usize::try_from(addr.checked_sub(self.start)? / 8).ok()?;
+        self.words.get(index).copied()
+    }
+
+    /// Writes the word at `addr`.
+    ///
+    /// # Panics
+    ///
+    /// Outside the stack.
+    pub fn set(&mut self, addr: Addr, word: u64) {
+        let index = usize::try_from((addr - self.start) / 8).expect("small");
+        self.words[index] = word;
+    }
+}
