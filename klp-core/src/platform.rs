@@ -53,7 +53,8 @@ pub trait List<T>: Default + DerefMut<Target = [T]> {
 /// A range of text.
 ///
 /// A start and a size rather than an end, so that whoever searches stacks for addresses in a range has none of them on
-/// its own stack.
+/// its own stack. `repr(C)`: the kernel module's C half fills some in.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Range {
     /// The first address.

@@ -57,6 +57,8 @@ void notrace klp_shim_current(struct klp_current *out)
 #endif
 }
 
+struct klp_range klp_shim_return_stub_text;
+
 #ifdef KLP_RETURN_STUB
 extern char klp_return_stub[], klp_return_stub_end[];
 
@@ -65,10 +67,10 @@ u64 notrace klp_shim_return_stub(void)
 	return (u64)klp_return_stub;
 }
 
-void klp_shim_return_stub_text(struct klp_range *out)
+void klp_shim_ftrace_init(void)
 {
-	out->start = (u64)klp_return_stub;
-	out->size = klp_return_stub_end - klp_return_stub;
+	klp_shim_return_stub_text.start = (u64)klp_return_stub;
+	klp_shim_return_stub_text.size = klp_return_stub_end - klp_return_stub;
 }
 #else
 u64 notrace klp_shim_return_stub(void)
@@ -76,10 +78,8 @@ u64 notrace klp_shim_return_stub(void)
 	return 0;
 }
 
-void klp_shim_return_stub_text(struct klp_range *out)
+void klp_shim_ftrace_init(void)
 {
-	out->start = 0;
-	out->size = 0;
 }
 #endif
 

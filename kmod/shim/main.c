@@ -118,6 +118,7 @@ static int __init klp_init(void)
 {
 	int ret = klp_shim_kallsyms_init();
 
+	klp_shim_ftrace_init();
 	if (ret)
 		return ret;
 	ret = klp_shim_sysfs_init();

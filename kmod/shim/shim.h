@@ -76,6 +76,8 @@ enum klp_node_kind {
 /* --- C, called by Rust ---------------------------------------------------------------------------------------------- */
 
 extern const struct klp_regs_layout klp_shim_regs_layout;
+/* Constant once the module is initialised; size 0 where there is no stub. */
+extern struct klp_range klp_shim_return_stub_text;
 extern int klp_shim_fail_nth;
 
 void *klp_shim_alloc(size_t size);
@@ -90,7 +92,6 @@ void klp_shim_sleep(unsigned int ms);
 /* Any context. */
 void klp_shim_current(struct klp_current *out);
 u64 klp_shim_return_stub(void);
-void klp_shim_return_stub_text(struct klp_range *out);
 
 size_t klp_shim_hook_size(void);
 void klp_shim_hook_init(struct klp_hook *hook, u64 site, bool full_regs);
@@ -124,6 +125,7 @@ void klp_shim_node_del(struct klp_node *node);
 
 /* --- C, used by C --------------------------------------------------------------------------------------------------- */
 
+void klp_shim_ftrace_init(void);
 int klp_shim_kallsyms_init(void);
 int klp_shim_modules_init(void);
 void klp_shim_modules_exit(void);

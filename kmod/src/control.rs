@@ -234,7 +234,7 @@ struct ModuleName(*mut c_void);
 
 impl ModuleName {
     fn get(&self) -> &str {
-        let mut info = ffi::KlpModule { name: c"?".as_ptr(), text: ffi::KlpRange::default() };
+        let mut info = ffi::KlpModule { name: c"?".as_ptr(), text: klp_core::platform::Range::default() };
         // SAFETY: `struct module` of a module we hold a reference on, whose name is a C string in it.
         unsafe {
             ffi::klp_shim_module_info(self.0, &raw mut info);
@@ -336,11 +336,11 @@ extern "C" fn klp_rs_attr_store(patch: u32, attr: c_uint, value: bool) -> c_int 
 /// klp.ko goes; there are no patches left.
 #[unsafe(no_mangle)]
 extern "C" fn klp_rs_exit() {
-    let mut stub = ffi::KlpRange::default();
-    // SAFETY: constants of the shim.
-    unsafe { ffi::klp_shim_return_stub_text(&raw mut stub) };
+    // By reference: a copy on the stack would be found there.
+    // SAFETY: a constant once the module is initialised.
+    let stub = unsafe { core::slice::from_ref(&ffi::klp_shim_return_stub_text) };
     // The last instructions a redirected call executes are the stub's: a task may have been interrupted there.
-    while stub.size != 0 && tasks::find_holder(&[stub.into()]).is_some() {
+    while stub[0].size != 0 && tasks::find_holder(stub).is_some() {
         // SAFETY: process context, no lock held.
         unsafe { ffi::klp_shim_sleep(10) };
     }

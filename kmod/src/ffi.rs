@@ -12,21 +12,7 @@ pub(crate) use klp_patch::abi::{KlpFunc, KlpObject, KlpOriginal, KlpPatch};
 #[repr(C)]
 pub(crate) struct KlpModule {
     pub(crate) name: *const c_char,
-    pub(crate) text: KlpRange,
-}
-
-/// `struct klp_range`.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-pub(crate) struct KlpRange {
-    pub(crate) start: u64,
-    pub(crate) size: u64,
-}
-
-impl From<KlpRange> for Range {
-    fn from(range: KlpRange) -> Range {
-        Range { start: range.start, size: range.size }
-    }
+    pub(crate) text: Range,
 }
 
 /// `struct klp_current`.
@@ -65,6 +51,7 @@ pub(crate) type TaskFn = extern "C" fn(context: *mut c_void, task: *const KlpTas
 
 unsafe extern "C" {
     pub(crate) static klp_shim_regs_layout: RegsLayout;
+    pub(crate) static klp_shim_return_stub_text: Range;
     pub(crate) static mut klp_shim_fail_nth: c_int;
 
     pub(crate) fn klp_shim_alloc(size: usize) -> *mut c_void;
@@ -78,7 +65,6 @@ unsafe extern "C" {
 
     pub(crate) fn klp_shim_current(out: *mut KlpCurrent);
     pub(crate) fn klp_shim_return_stub() -> u64;
-    pub(crate) fn klp_shim_return_stub_text(out: *mut KlpRange);
 
     pub(crate) fn klp_shim_hook_size() -> usize;
     pub(crate) fn klp_shim_hook_init(hook: *mut c_void, site: u64, full_regs: bool);

@@ -27,7 +27,7 @@ pub(crate) unsafe fn read(patch: NonNull<KlpPatch>) -> Result<Patch<Kernel>, Err
     let module = module(declared.module)?;
     // SAFETY: a module's name lives as long as the module.
     let name = unsafe { Name::new(module.name) }.ok_or(Error::Empty)?;
-    let mut read = Patch::<Kernel>::new(name, declared.replace, module.text.into());
+    let mut read = Patch::<Kernel>::new(name, declared.replace, module.text);
     // SAFETY: an objects array, ended as the caller promised.
     for object in unsafe { objects(declared.objs) } {
         // SAFETY: the object's name is NULL or a C string in the module.
@@ -55,7 +55,7 @@ pub(crate) unsafe fn read(patch: NonNull<KlpPatch>) -> Result<Patch<Kernel>, Err
 
 fn module(module: *mut c_void) -> Result<KlpModule, Error<Name>> {
     let module = NonNull::new(module).ok_or(Error::Empty)?;
-    let mut info = KlpModule { name: core::ptr::null(), text: ffi::KlpRange::default() };
+    let mut info = KlpModule { name: core::ptr::null(), text: Range::default() };
     // SAFETY: `struct module` of the patch module, which is calling us.
     unsafe { ffi::klp_shim_module_info(module.as_ptr(), &raw mut info) };
     Ok(info)

@@ -15,6 +15,11 @@ fn out_dir(kernel: &Kernel) -> PathBuf {
     kbuild::target_dir().join(format!("conformance/{}-{}", kernel.arch.name, kernel.id.replace('/', "_")))
 }
 
+/// Everything has to build without a word from the compilers, objtool or modpost.
+fn options() -> kbuild::Options {
+    kbuild::Options { deny_warnings: true, ..kbuild::Options::default() }
+}
+
 /// Builds klp.ko and every module that a case loads: those of `guest/modules`, the examples, and the kernel's own
 /// livepatch sample, unchanged.
 ///
@@ -25,7 +30,7 @@ pub fn build_all(kernel: &Kernel, progress: &Progress) -> Result<Built> {
     let mut dirs = subdirectories(&super::dir().join("modules"))?;
     dirs.extend(subdirectories(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples"))?);
     dirs.push(ksource::livepatch_sample(progress)?);
-    kbuild::build(kernel, &out_dir(kernel), &dirs, &kbuild::Options::default(), progress)
+    kbuild::build(kernel, &out_dir(kernel), &dirs, &options(), progress)
 }
 
 fn subdirectories(dir: &Path) -> Result<Vec<PathBuf>> {
@@ -53,13 +58,8 @@ pub(super) fn foreign(
 ) -> Result<Foreign> {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/livepatch-cmdline");
     let build = |other: &Kernel| -> Result<PathBuf> {
-        let built = kbuild::build(
-            other,
-            &out_dir(other),
-            std::slice::from_ref(&example),
-            &kbuild::Options::default(),
-            progress,
-        )?;
+        let built =
+            kbuild::build(other, &out_dir(other), std::slice::from_ref(&example), &options(), progress)?;
         built.patches.into_iter().next().context("the build made no module")
     };
     let other_arch =
