@@ -17,6 +17,8 @@ pub mod module_code;
 pub mod oracle;
 mod random;
 mod toolchain;
+#[cfg(test)]
+mod wrong;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;

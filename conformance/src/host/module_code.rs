@@ -19,7 +19,7 @@ pub struct Scan {
     pub insns: usize,
     /// Instructions that use floating-point or vector registers.
     pub fpu: Vec<Found>,
-    /// Bytes that the disassembler knows no instruction for. They may hide anything.
+    /// Bytes that the disassembler knows no instruction for, save zeros at the end of a function. They may hide anything.
     pub unknown: Vec<Found>,
 }
 
@@ -96,6 +96,8 @@ fn scan_bytes(bytes: &[u8], description: &Description) -> Result<Scan> {
                         }
                         offset += insn.len;
                     }
+                    // What aligns the next function.
+                    None if data[offset..end].iter().all(|&byte| byte == 0) => break,
                     None => {
                         let len = description.insn_align.min(end - offset);
                         scan.unknown.push(found(hex(&data[offset..offset + len]), Vec::new()));

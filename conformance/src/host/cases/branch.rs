@@ -28,13 +28,13 @@ pub(super) fn cases<A: Architecture>(d: &'static Description) -> Vec<Case> {
         Case::new(
             "H2.10",
             "branch.follows_call.knows_every_call_and_nothing_else",
-            "livepatch/reliable-stacktrace.rst §4.1",
+            "livepatch/reliable-stacktrace.rst §4.2; reference/2015-stack-walking-must-be-100-percent",
             follows_call::<A>,
         ),
         Case::new(
             "H2.11",
             "branch.follows_call.is_false_where_no_instruction_ends",
-            "livepatch/reliable-stacktrace.rst §4.1",
+            "livepatch/reliable-stacktrace.rst §4.2; reference/2015-stack-walking-must-be-100-percent",
             follows_nothing::<A>,
         ),
     ]

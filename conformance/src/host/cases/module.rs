@@ -6,7 +6,7 @@ use crate::host::module_code::{Scan, scan};
 use crate::host::toolchain::Toolchain;
 use crate::host::{Case, Check, Description};
 
-const SOURCE: &str = "dev-tools/kernel FPU rules: core-api/floating-point.rst";
+const SOURCE: &str = "core-api/floating-point.rst; KBUILD_CFLAGS of arch/*/Makefile";
 
 pub(super) fn cases(_: &'static Description) -> Vec<Case> {
     vec![

@@ -19,20 +19,20 @@ pub(super) fn cases<A: Architecture>(d: &'static Description) -> Vec<Case> {
         Case::new(
             "H8.2",
             "unwind.unreadable_words_are_unreliable",
-            "livepatch/reliable-stacktrace.rst §3; klp_core::unwind::Memory",
+            "livepatch/reliable-stacktrace.rst §2; klp_core::unwind::Memory",
             unreadable::<A>,
         ),
         Case::new(
             "H8.3",
             "unwind.chains_that_do_not_advance_are_unreliable",
-            "livepatch/reliable-stacktrace.rst §3",
+            "livepatch/reliable-stacktrace.rst §2",
             not_advancing::<A>,
         ),
         Case::new("H8.4", "unwind.misaligned_frames_are_unreliable", frames, misaligned::<A>),
         Case::new(
             "H8.5",
             "unwind.exception_frames_are_unreliable",
-            "livepatch/reliable-stacktrace.rst §4.4; reference/2016-pt_regs-frame-annotation",
+            "livepatch/reliable-stacktrace.rst §4.3; reference/2016-pt_regs-frame-annotation",
             exceptions::<A>,
         ),
         Case::new(
@@ -47,8 +47,13 @@ pub(super) fn cases<A: Architecture>(d: &'static Description) -> Vec<Case> {
             "klp_core::Unwind::step: bounded time, aligned words",
             random::<A>,
         ),
-        Case::new("H8.8", "unwind.signed_return_addresses_are_reported_unsigned", frames, signed::<A>)
-            .only_if(!d.saved_return_addresses.is_empty(), "return addresses are not signed"),
+        Case::new(
+            "H8.8",
+            "unwind.signed_return_addresses_are_reported_unsigned",
+            "livepatch/reliable-stacktrace.rst §4.5",
+            signed::<A>,
+        )
+        .only_if(!d.saved_return_addresses.is_empty(), "return addresses are not signed"),
     ]
 }
 

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! Cases that cannot fail prove nothing: an architecture that is right but for one thing, and the case that must find it.
+
+use std::cell::Cell;
+
+use klp_arch_ppc64::Ppc64;
+use klp_core::branch::{Branch, BranchError, BranchKind, BranchTarget, Code, FarBranch, Reach};
+use klp_core::ftrace::{
+    FtraceRedirect, PatchSite, Redirected, Registers, RegsLayout, RegsNeeded, ReturnFrame, SiteError,
+};
+use klp_core::reloc::{RelocError, Relocate, Relocation};
+use klp_core::unwind::{Cursor, Memory, Step, Unreliable, Unwind};
+use klp_core::{Addr, Architecture, Endian};
+
+use crate::report::Outcome;
+
+thread_local! {
+    static FAULT: Cell<&'static str> = const { Cell::new("") };
+}
+
+fn has(fault: &str) -> bool {
+    FAULT.get() == fault
+}
+
+struct Wrong;
+
+impl Architecture for Wrong {
+    const NAME: &'static str = Ppc64::NAME;
+    const ELF_MACHINE: u16 = Ppc64::ELF_MACHINE;
+    const ENDIAN: Endian = Ppc64::ENDIAN;
+    const INSN_ALIGN: u64 = Ppc64::INSN_ALIGN;
+
+    fn strip_return_address(word: u64) -> Addr {
+        if has("strips too much") { word & 0xffff_ffff } else { word }
+    }
+}
+
+impl FarBranch for Wrong {
+    const REACH: Reach = Ppc64::REACH;
+    const BRANCH_LEN: usize = Ppc64::BRANCH_LEN;
+    const VENEER_LEN: usize = Ppc64::VENEER_LEN;
+    const VENEER_ALIGN: u64 = Ppc64::VENEER_ALIGN;
+
+    fn encode(kind: BranchKind, from: Addr, to: Addr) -> Result<Code, BranchError> {
+        let distance = to.wrapping_sub(from).cast_signed();
+        if has("refuses the last word in reach") && distance == Self::REACH.max {
+            return Err(BranchError::OutOfReach { distance });
+        }
+        if has("wraps beyond its reach") {
+            return Ppc64::encode(kind, from, from.wrapping_add_signed(distance << 38 >> 38));
+        }
+        if has("rounds addresses") {
+            return Ppc64::encode(kind, from & !3, to & !3);
+        }
+        let swap = has("calls where it should jump") && distance & 0x1000 != 0;
+        Ppc64::encode(if swap { BranchKind::Call } else { kind }, from, to)
+    }
+
+    fn decode(at: Addr, code: &[u8]) -> Option<Branch> {
+        if has("decodes past the end") {
+            return Ppc64::decode(at, &[code, &[0x48; 4]].concat());
+        }
+        let decoded = Ppc64::decode(at, code);
+        if has("knows no bctrl") {
+            return decoded
+                .filter(|branch| branch.target != BranchTarget::Indirect || branch.kind == BranchKind::Jump);
+        }
+        if has("takes a conditional branch for a branch") && decoded.is_none() && code.get(3) == Some(&0x41) {
+            return Some(Branch { kind: BranchKind::Jump, target: BranchTarget::Indirect, len: 4 });
+        }
+        decoded
+    }
+
+    fn follows_call(return_address: Addr, before: &[u8]) -> bool {
+        if has("takes everything for a call") {
+            return !before.is_empty();
+        }
+        let aligned =
+            if has("looks behind half an instruction") { return_address & !3 } else { return_address };
+        Ppc64::follows_call(aligned, before)
+    }
+
+    fn veneer(at: Addr, target: Addr) -> Result<Code, BranchError> {
+        let code = Ppc64::veneer(if has("rounds veneers") { at & !3 } else { at }, target)?;
+        let mut bytes = code.as_bytes().to_vec();
+        if has("clobbers an argument") {
+            // mtctr r12; bctr: with r3 in place of r12 all through.
+            for word in bytes.chunks_mut(4) {
+                let insn = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
+                let fixed = match insn >> 26 {
+                    15 => insn & !(31 << 21) | 3 << 21,
+                    24 | 25 | 30 => insn & !(31 << 21 | 31 << 16) | 3 << 21 | 3 << 16,
+                    31 => insn & !(31 << 21) | 3 << 21,
+                    _ => insn,
+                };
+                word.copy_from_slice(&fixed.to_le_bytes());
+            }
+        }
+        Ok(Code::new(&bytes))
+    }
+
+    fn veneer_target(at: Addr, code: &[u8]) -> Option<Addr> {
+        if has("reads veneers from low memory only") {
+            return Ppc64::veneer_target(at, code).filter(|target| *target < 1 << 48);
+        }
+        if has("takes anything for a veneer") {
+            return Ppc64::veneer_target(at, code).or(Some(0));
+        }
+        Ppc64::veneer_target(at, code)
+    }
+}
+
+impl FtraceRedirect for Wrong {
+    const MAX_SITE_OFFSET: u64 = Ppc64::MAX_SITE_OFFSET;
+    const ENTRY_LEN: usize = Ppc64::ENTRY_LEN;
+    const REGS: RegsNeeded = Ppc64::REGS;
+    const RETURN_STUB: bool = Ppc64::RETURN_STUB;
+
+    fn patch_site(function: Addr, location: Addr, code: &[u8]) -> Result<PatchSite, SiteError> {
+        let site = PatchSite { function, site: location, resume: location + 4 };
+        match Ppc64::patch_site(function, location, code) {
+            Ok(found) if has("resumes at the site") => Ok(PatchSite { resume: found.site, ..found }),
+            Err(SiteError::TooFar { .. }) if has("accepts sites far away") => Ok(site),
+            Err(SiteError::UnknownCode { .. }) if has("accepts unknown code") => Ok(site),
+            Err(SiteError::ShortCode) if has("accepts short code") => Ok(site),
+            result => result,
+        }
+    }
+
+    fn function_of_probe(found: Addr, code_before: &[u8]) -> Addr {
+        if has("forgets the global entry") { found } else { Ppc64::function_of_probe(found, code_before) }
+    }
+
+    fn call_site(ip: Addr) -> Addr {
+        if has("misplaces the call site") { ip - 4 } else { ip }
+    }
+
+    fn resume_address(regs: &impl Registers, layout: &RegsLayout) -> Addr {
+        regs.read(if has("resumes at the caller") { layout.ra } else { layout.pc })
+    }
+
+    fn redirect(regs: &mut impl Registers, layout: &RegsLayout, target: Addr, return_stub: Addr) {
+        if has("writes another register") {
+            regs.write(layout.gprs + 12 * 8, target);
+        }
+        if has("reads behind the block") {
+            regs.read(layout.size);
+        }
+        let return_stub = if has("always uses a stub") { target ^ 0x100 } else { return_stub };
+        if !has("redirects nothing") {
+            Ppc64::redirect(regs, layout, target, return_stub);
+        }
+    }
+
+    fn return_frame(regs: &impl Registers, layout: &RegsLayout, target: Addr, stub: Addr) -> Redirected {
+        if has("keeps no frame") {
+            return Redirected::Direct;
+        }
+        match Ppc64::return_frame(regs, layout, target, stub) {
+            Redirected::ThroughStub(frame) if has("keeps a wrong frame") => {
+                Redirected::ThroughStub(ReturnFrame { sp: frame.ra, ..frame })
+            }
+            frame => frame,
+        }
+    }
+}
+
+impl Relocate for Wrong {
+    fn relocate(relocation: &Relocation, code: &mut [u8]) -> Result<usize, RelocError> {
+        if has("forgets the addend") {
+            return Ppc64::relocate(&Relocation { addend: 0, ..*relocation }, code);
+        }
+        match Ppc64::relocate(relocation, code) {
+            Err(RelocError::Overflow { .. }) if has("cuts values off") => Ok(4),
+            Err(RelocError::ShortCode) if has("relocates short code") => Ok(0),
+            Err(RelocError::UnknownType(_)) if has("ignores unknown types") => Ok(0),
+            result => result,
+        }
+    }
+
+    fn is_branch(r_type: u32) -> bool {
+        has("gives everything a veneer") && r_type < 0x1000 || Ppc64::is_branch(r_type)
+    }
+}
+
+impl Unwind for Wrong {
+    const FRAME_ALIGN: u64 = Ppc64::FRAME_ALIGN;
+
+    fn step(cursor: &Cursor, bottom: Addr, memory: &impl Memory) -> Result<Step, Unreliable> {
+        if has("reads misaligned words") {
+            let _ = memory.word(cursor.sp | 4);
+        }
+        let end = |fault: &str, error| if has(fault) { Ok(Step::Bottom) } else { Err(error) };
+        match Ppc64::step(cursor, bottom, memory) {
+            Ok(Step::Frame(next)) if has("skips frames") => Ppc64::step(&next, bottom, memory),
+            Err(error @ Unreliable::CouldNotReadStack(_)) => end("ends where it cannot read", error),
+            Err(error @ Unreliable::DidNotAdvance(_)) => end("ends where it does not advance", error),
+            Err(error @ Unreliable::Misaligned(_)) => end("ends at misaligned frames", error),
+            Err(error @ Unreliable::Exception(_)) => end("ends at exceptions", error),
+            result => result,
+        }
+    }
+}
+
+/// What is wrong, and the case that finds it. Not here: cases that compare a constant (H1.1 to H1.3, H2.1) or a golden file
+/// (H3.6, H4.2), that ask klp-core or the compiler (H6, H9), and that ppc64 is not asked (H3.5, H8.8).
+const FAULTS: &[(&str, &str)] = &[
+    ("strips too much", "H1.4"),
+    ("refuses the last word in reach", "H2.2"),
+    ("wraps beyond its reach", "H2.3"),
+    ("rounds addresses", "H2.4"),
+    ("calls where it should jump", "H2.5"),
+    ("knows no bctrl", "H2.6"),
+    ("takes a conditional branch for a branch", "H2.7"),
+    ("takes a conditional branch for a branch", "H2.8"),
+    ("decodes past the end", "H2.9"),
+    ("takes everything for a call", "H2.10"),
+    ("looks behind half an instruction", "H2.11"),
+    ("clobbers an argument", "H3.1"),
+    ("reads veneers from low memory only", "H3.2"),
+    ("takes anything for a veneer", "H3.3"),
+    ("rounds veneers", "H3.4"),
+    ("resumes at the site", "H4.1"),
+    ("accepts unknown code", "H4.3"),
+    ("accepts sites far away", "H4.4"),
+    ("accepts unknown code", "H4.5"),
+    ("accepts unknown code", "H4.6"),
+    ("accepts short code", "H4.7"),
+    ("forgets the global entry", "H4.8"),
+    ("writes another register", "H5.1"),
+    ("reads behind the block", "H5.2"),
+    ("resumes at the caller", "H5.3"),
+    ("keeps a wrong frame", "H5.4"),
+    ("always uses a stub", "H5.5"),
+    ("redirects nothing", "H5.6"),
+    ("keeps no frame", "H5.7"),
+    ("misplaces the call site", "H5.8"),
+    ("forgets the addend", "H7.1"),
+    ("cuts values off", "H7.2"),
+    ("relocates short code", "H7.3"),
+    ("ignores unknown types", "H7.4"),
+    ("gives everything a veneer", "H7.5"),
+    ("skips frames", "H8.1"),
+    ("ends where it cannot read", "H8.2"),
+    ("ends where it does not advance", "H8.3"),
+    ("ends at misaligned frames", "H8.4"),
+    ("ends at exceptions", "H8.5"),
+    ("ends where it cannot read", "H8.6"),
+    ("reads misaligned words", "H8.7"),
+];
+
+fn outcome(id: &str, fault: &'static str) -> Outcome {
+    let description = &super::arch::ppc64::DESCRIPTION;
+    let cases = super::cases::<Wrong>(description);
+    let case = cases.iter().find(|case| case.id == id).expect("a case");
+    FAULT.set(fault);
+    let outcome = case.run(description).outcome;
+    FAULT.set("");
+    outcome
+}
+
+#[test]
+fn each_fault_is_found() {
+    for (fault, id) in FAULTS {
+        assert_eq!(outcome(id, ""), Outcome::Passed, "{id}, nothing being wrong");
+        let found = outcome(id, fault);
+        assert!(matches!(found, Outcome::Failed(_)), "{id} does not find that it {fault}: {found:?}");
+    }
+}
