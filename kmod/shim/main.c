@@ -68,8 +68,10 @@ static DECLARE_DELAYED_WORK(klp_drain, klp_drain_work);
 
 static void klp_drain_work(struct work_struct *work)
 {
-	unsigned int again = klp_rs_drain();
+	unsigned int again;
 
+	klp_shim_search_from(__builtin_frame_address(0));
+	again = klp_rs_drain();
 	if (again)
 		klp_shim_schedule_drain(again);
 }
@@ -136,6 +138,7 @@ static void __exit klp_exit(void)
 	klp_shim_modules_exit();
 	cancel_delayed_work_sync(&klp_drain);
 	klp_shim_sysfs_exit();
+	klp_shim_search_from(__builtin_frame_address(0));
 	klp_rs_exit();
 }
 

@@ -131,6 +131,8 @@ int klp_shim_modules_init(void);
 void klp_shim_modules_exit(void);
 int klp_shim_sysfs_init(void);
 void klp_shim_sysfs_exit(void);
+/* What calls Rust to search stacks says so first, with its own frame. */
+void klp_shim_search_from(void *frame);
 /* With the machine stopped or interrupts off. */
 struct task_struct *klp_shim_idle_task(int cpu);
 

@@ -17,7 +17,20 @@
 struct klp_each_task {
 	klp_task_fn each;
 	void *context;
+	struct task_struct *searcher;
 };
+
+/*
+ * Where the frames begin that the searching task had before it entered this module. What it has called since, it called
+ * after the patch in question was taken back, so none of it is the patch's; but the addresses that are searched for, and
+ * found, lie about there.
+ */
+static u64 klp_search_floor;
+
+void klp_shim_search_from(void *frame)
+{
+	klp_search_floor = (u64)frame;
+}
 
 /* include/linux/ftrace.h: an array of structures, from 6.11 on an array of words. */
 static void klp_show_graph(struct klp_task *shown, struct task_struct *task)
@@ -66,7 +79,9 @@ static bool klp_show_task(const struct klp_each_task *call, struct task_struct *
 	memcpy(shown.comm, task->comm, sizeof(shown.comm));
 	shown.stack = (u64)task_stack_page(task);
 	shown.size = THREAD_SIZE;
-	if (task == current)
+	if (task == call->searcher)
+		shown.sp = klp_search_floor;
+	else if (task == current)
 		shown.sp = (u64)__builtin_frame_address(0);
 #ifdef CONFIG_SMP
 	else if (!READ_ONCE(task->on_cpu))
@@ -98,7 +113,7 @@ static int klp_each_task_stopped(void *data)
 
 void klp_shim_stopped_each_task(klp_task_fn each, void *context)
 {
-	struct klp_each_task call = { .each = each, .context = context };
+	struct klp_each_task call = { .each = each, .context = context, .searcher = current };
 
 	stop_machine(klp_each_task_stopped, &call, NULL);
 }

@@ -131,11 +131,43 @@ pub(crate) fn run(args: Args) -> Result<()> {
 /// They could not be run. What fails in a guest is in the report.
 pub(crate) fn report(args: &Args, progress: &Progress) -> Result<Report> {
     let mut report = Report::default();
-    //HOST
+    if args.suite != Some(Suite::Guest) {
+        for arch in &args.arch.0 {
+            report.results.extend(host_suite(arch, &args.case)?);
+        }
+    }
     if args.suite != Some(Suite::Host) {
         report.results.extend(guest_suite(args, progress)?);
     }
     Ok(report)
+}
+
+/// Runs the host suite of one architecture.
+fn host_suite(arch: &Arch, filters: &[String]) -> Result<Vec<CaseResult>> {
+    let entry = klp_conformance::arch::Entry::by_name(arch.name)
+        .with_context(|| format!("the host suite does not describe {arch}"))?;
+    let mut results = Vec::new();
+    if filters.is_empty() {
+        entry.run_host(None, |result| results.push(result));
+    }
+    for filter in filters {
+        entry.run_host(Some(filter), |result| results.push(result));
+    }
+    Ok(results)
+}
+
+/// A kernel on which the guest suite could not be run, as a failed case.
+fn not_run((arch, known): (&Arch, &Known), error: &anyhow::Error) -> CaseResult {
+    CaseResult {
+        id: "G0".to_owned(),
+        name: "the modules build and the guest runs".to_owned(),
+        source: "cargo klp conform".to_owned(),
+        arch: arch.name.to_owned(),
+        kernel: Some(known.id.to_owned()),
+        outcome: Outcome::Failed(format!("{error:#}")),
+        duration: Duration::ZERO,
+        log: String::new(),
+    }
 }
 
 /// Runs the guest suite on every kernel asked for, several at once.
@@ -170,8 +202,13 @@ fn guest_suite(args: &Args, progress: &Progress) -> Result<Vec<CaseResult>> {
     let mut done = done.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     done.sort_by_key(|(index, _)| *index);
     let mut all = Vec::new();
-    for (_, results) in done {
-        all.extend(results?);
+    for (index, results) in done {
+        match results {
+            Ok(results) => all.extend(results),
+            // What this machine lacks is no fault of the kernel's.
+            Err(error) if klp_host::exit_status(&error) == 3 => return Err(error),
+            Err(error) => all.push(not_run(targets[index], &error)),
+        }
     }
     Ok(all)
 }

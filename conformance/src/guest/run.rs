@@ -2,7 +2,7 @@
 //! Running the cases in guests of one kernel.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +12,8 @@ use klp_host::qemu::{self, RunResult, RunSpec, Sink};
 use klp_host::{Arch, Kernel, klog};
 
 use super::{Case, cases, ktap, modules};
+use crate::arch::Entry;
+use crate::host::module_code;
 use crate::report::{CaseResult, Outcome};
 
 /// What to run.
@@ -53,7 +55,7 @@ pub fn run(kernel: &Kernel, options: &Options<'_>, progress: &Progress) -> Resul
         added.push(at(module.clone(), &format!("{MODULE_DIR}/{name}")));
     }
 
-    let mut results = Vec::new();
+    let mut results = vec![no_float(kernel, &klp, &built.patches)?];
     progress.phase(format!("guest cases on {} {}", kernel.arch, kernel.id), |phase| -> Result<()> {
         while !left.is_empty() {
             let ids: Vec<&str> = left.iter().map(|case| case.id.as_str()).collect();
@@ -75,6 +77,35 @@ pub fn run(kernel: &Kernel, options: &Options<'_>, progress: &Progress) -> Resul
         Ok(())
     })?;
     Ok(results)
+}
+
+/// The case about the modules themselves: built for this kernel, they leave floating point and vectors alone, which the
+/// kernel does not save for them.
+fn no_float(kernel: &Kernel, klp: &Path, patches: &[PathBuf]) -> Result<CaseResult> {
+    let entry = Entry::by_name(kernel.arch.name)
+        .with_context(|| format!("the host suite does not describe {}", kernel.arch))?;
+    let rust = patches.iter().filter(|path| path.to_string_lossy().contains("rust"));
+    let mut uses = Vec::new();
+    let mut instructions = 0;
+    for module in std::iter::once(klp).chain(rust.map(PathBuf::as_path)) {
+        let scan = module_code::scan(module, entry.description)?;
+        instructions += scan.insns;
+        uses.extend(scan.fpu.iter().map(|found| format!("{}: {found}", module.display())));
+    }
+    let outcome = match uses.is_empty() {
+        true => Outcome::Passed,
+        false => Outcome::Failed(uses.join("\n")),
+    };
+    Ok(CaseResult {
+        id: "B1".to_owned(),
+        name: "klp.ko and patches in Rust use no floating-point or vector register".to_owned(),
+        source: "Documentation/core-api/floating-point.rst; the target's .config".to_owned(),
+        arch: kernel.arch.name.to_owned(),
+        kernel: Some(kernel.id.clone()),
+        outcome,
+        duration: Duration::ZERO,
+        log: format!("{instructions} instructions disassembled\n"),
+    })
 }
 
 fn at(source: PathBuf, guest_path: &str) -> Added {
