@@ -107,8 +107,9 @@ pub static ARCHES: &[Arch] = &[
             package: "qemu-system-arm",
             machine: &["-machine", "virt,gic-version=3", "-accel", "tcg,thread=multi", "-cpu", "cortex-a57"],
             console: "ttyAMA0",
-            channel: &["-serial", "chardev:channel"],
-            channel_tty: "ttyAMA1",
+            // The machine's second UART is only in newer QEMUs.
+            channel: &["-device", "pci-serial,chardev=channel"],
+            channel_tty: "ttyS0",
             channel_module: None,
             append: "",
             image: Image::Vmlinuz,
