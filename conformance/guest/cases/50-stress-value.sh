@@ -2,6 +2,7 @@
 # id: G5.1
 # name: a function is patched and unpatched 200 times while every CPU calls it
 # source: Documentation/livepatch/livepatch.rst, "Limitations"; design: the engine
+# timeout: 240
 : "${KLP_STRESS_CYCLES:=200}"
 load test_target
 echo value >/sys/module/test_target/parameters/stress

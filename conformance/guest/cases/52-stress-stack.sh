@@ -2,6 +2,7 @@
 # id: G5.3
 # name: a patch comes and goes on top of another while every CPU calls the function
 # source: design: the redirect engine, a function stack per patched function
+# timeout: 240
 : "${KLP_STRESS_CYCLES:=200}"
 load test_target
 load test_value_2

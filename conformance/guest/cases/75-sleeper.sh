@@ -10,13 +10,12 @@ sleeps() { [ "$(says /sys/module/test_nested/parameters/sleepers)" = 1 ]; }
 wait_for 5 sleeps || fail "the replacement does not sleep"
 disable test_nested
 expect_says $TARGET/calls 1 "reverted"
-# Long enough for the engine to look several times.
-sleep 1.5
+# The engine looks again and again, and says in the end which task it is.
+named() { klog | grep -qF "'test_nested': task $sleeper ("; }
+wait_for 10 named || fail "the log does not name task $sleeper: $(klog | tail -n 3)"
 expect_says $KLP_SYS/test_nested/transition 1 "with a sleeper"
 expect_says $KLP_SYS/test_nested/enabled 0 "with a sleeper"
 refuse_unload "Resource temporarily unavailable" test_nested
-# Which task it is.
-expect_log "'test_nested': task $sleeper (" "may still run it"
 echo >/sys/module/test_nested/parameters/sleepers
 wait $sleeper
 expect_says "$KLP_TMP/sleeper" 2 "the sleeper's result"

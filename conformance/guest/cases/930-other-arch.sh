@@ -4,5 +4,5 @@
 # source: design: refusals; kernel/module/main.c: the ELF header
 file=$KLP_MODULES/foreign/other-arch.ko
 [ -f "$file" ] || fail "there is no $file: the host has to put it there"
-refuse_file "Exec format error" "$file"
+refuse_file "invalid module format" "$file"
 expect "$(ls $KLP_SYS)" "" "patches"

@@ -2,6 +2,7 @@
 # id: G9.22
 # name: refused: every allocation in turn fails while a cumulative patch replaces another
 # source: design: refusals; fault injection: klp.fail_nth
+# timeout: 240
 load test_target
 load test_value_1
 unharmed() {

@@ -2,6 +2,7 @@
 # id: G9.23
 # name: refused: every allocation in turn fails while a module to be patched is loaded
 # source: design: refusals; fault injection: klp.fail_nth
+# timeout: 240
 load test_value_1
 load test_many
 unharmed() {

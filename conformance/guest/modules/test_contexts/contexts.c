@@ -14,13 +14,13 @@ static int new_context(void)
 /* Calls by idle tasks, of each CPU. */
 static DEFINE_PER_CPU(unsigned long, idle_calls);
 
-KLP_ORIGINAL_VOID(tick_nohz_idle_enter, (void), ());
+KLP_ORIGINAL_VOID(flush_smp_call_function_queue, (void), ());
 
-static void new_tick_nohz_idle_enter(void)
+static void new_flush_smp_call_function_queue(void)
 {
 	if (is_idle_task(current))
 		this_cpu_inc(idle_calls);
-	klp_original_tick_nohz_idle_enter();
+	klp_original_flush_smp_call_function_queue();
 }
 
 static int idle_get(char *buffer, const struct kernel_param *param)
@@ -42,9 +42,9 @@ static struct klp_func target_funcs[] = {
 
 static struct klp_func vmlinux_funcs[] = {
 	{
-		.old_name = "tick_nohz_idle_enter",
-		.new_func = new_tick_nohz_idle_enter,
-		.original = &KLP_ORIGINAL_OF(tick_nohz_idle_enter),
+		.old_name = "flush_smp_call_function_queue",
+		.new_func = new_flush_smp_call_function_queue,
+		.original = &KLP_ORIGINAL_OF(flush_smp_call_function_queue),
 	},
 	{ }
 };
