@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 #
 # What cases are written with. A case ends by reaching its end, by fail or by skip. Modules are named without path and
-# suffix; what loading and the like print is in $KLP_TMP/said.
+# suffix; what loading and the like print is in $KLP_TMP/said. $KLP_CMDLINE is what /proc/cmdline gives unpatched.
 
 : "${KLP_MODULES:=/lib/klp}"
 : "${KLP_TMP:=/tmp/klp-conformance}"
@@ -167,16 +167,12 @@ mount_tracing() {
     }
 }
 
-original_cmdline() {
-    sed -n '/^\/proc\/cmdline:$/{n;p}' "$KLP_TMP/before"
-}
-
 # The target and /proc/cmdline are unpatched, and no patch is left. After a refusal.
 expect_untouched() {
     expect_value 1 "after the refusal"
     expect_says $TARGET/second 2 "after the refusal"
     expect_says $TARGET/twins "10 20" "after the refusal"
-    expect_says /proc/cmdline "$(original_cmdline)" "after the refusal"
+    expect_says /proc/cmdline "$KLP_CMDLINE" "after the refusal"
     expect "$(ls $KLP_SYS)" "" "patches after the refusal"
     for module in test_refuse test_many test_value_1; do
         [ ! -d /sys/module/$module ] || fail "$module is still loaded after the refusal"

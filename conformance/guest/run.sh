@@ -38,24 +38,18 @@ mark() {
     echo "klp-conformance: $1 $2" >/dev/kmsg
 }
 
-# What has to be the same before and after a case.
+# What has to be the same before and after a case: modules, patches, fault injection, what ftrace calls back from, tracer
+# and probes, what the functions that are patched most give. With few programs, since this takes time.
 snapshot() {
-    echo "modules:"
-    lsmod | sed 1d | cut -d ' ' -f 1 | sort
-    echo "patches:"
-    ls /sys/kernel/klp 2>&1
-    echo "fail_nth:"
-    cat /sys/module/klp/parameters/fail_nth 2>&1
-    echo "functions that ftrace calls back from:"
-    cat "$KLP_TRACING/enabled_functions"
-    echo "tracer:"
-    cat "$KLP_TRACING/current_tracer"
-    echo "probes:"
-    cat "$KLP_TRACING/kprobe_events"
-    echo "/proc/cmdline:"
-    cat /proc/cmdline
-    echo "/proc/version:"
-    cat /proc/version
+    while read -r module _; do
+        echo "module $module"
+    done </proc/modules | sort
+    for patch in /sys/kernel/klp/*/ /sys/kernel/livepatch/*/; do
+        [ -d "$patch" ] && echo "patch $patch"
+    done
+    [ -d /sys/kernel/klp ] || echo "no /sys/kernel/klp"
+    grep -s '' /sys/module/klp/parameters/fail_nth "$KLP_TRACING/enabled_functions" "$KLP_TRACING/current_tracer" \
+        "$KLP_TRACING/kprobe_events" /proc/cmdline /proc/version
 }
 
 # Takes everything back that a case may have left.
@@ -69,7 +63,7 @@ clean_up() {
         for enabled in /sys/kernel/klp/*/enabled /sys/kernel/livepatch/*/enabled; do
             [ "$(cat "$enabled")" = 1 ] && echo 0 >"$enabled"
         done
-        lsmod | sed 1d | cut -d ' ' -f 1 | grep -vxFf "$KLP_TMP/modules" | xargs -r -n 1 rmmod
+        snapshot | sed -n 's/^module //p' | grep -vxFf "$KLP_TMP/modules" | xargs -r -n 1 rmmod
         [ -d /sys/module/klp ] || insmod "$KLP_MODULES/klp.ko"
         snapshot >"$KLP_TMP/after"
         cmp -s "$KLP_TMP/before" "$KLP_TMP/after" && return
@@ -152,8 +146,10 @@ fi
 
 # Every mark has to arrive. Refused where the kernel's command line has said so already.
 echo on 2>/dev/null >/proc/sys/kernel/printk_devkmsg
-lsmod | sed 1d | cut -d ' ' -f 1 >"$KLP_TMP/modules"
 snapshot >"$KLP_TMP/before"
+sed -n 's/^module //p' "$KLP_TMP/before" >"$KLP_TMP/modules"
+IFS= read -r KLP_CMDLINE </proc/cmdline
+export KLP_CMDLINE
 
 number=0
 failed=0

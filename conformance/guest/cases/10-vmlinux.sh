@@ -7,6 +7,6 @@ expect_says /proc/cmdline "this has been live patched" "patched"
 expect_log "enabling patch 'livepatch_cmdline'"
 expect_log "'livepatch_cmdline': patching complete"
 disable livepatch_cmdline
-expect_says /proc/cmdline "$(original_cmdline)" "reverted"
+expect_says /proc/cmdline "$KLP_CMDLINE" "reverted"
 gone livepatch_cmdline
 expect_log "'livepatch_cmdline': unpatching complete"

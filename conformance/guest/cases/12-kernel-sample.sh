@@ -9,4 +9,4 @@ if [ -L /sys/kernel/livepatch ]; then
     expect_says /sys/kernel/livepatch/livepatch_sample/enabled 1
 fi
 revert livepatch_sample
-expect_says /proc/cmdline "$(original_cmdline)" "reverted"
+expect_says /proc/cmdline "$KLP_CMDLINE" "reverted"

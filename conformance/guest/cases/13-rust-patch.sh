@@ -6,4 +6,4 @@ load livepatch-cmdline-rust
 expect_says /proc/cmdline "this has been live patched, in Rust" "patched"
 expect_says $KLP_SYS/livepatch_cmdline_rust/vmlinux/patched 1
 revert livepatch_cmdline_rust
-expect_says /proc/cmdline "$(original_cmdline)" "reverted"
+expect_says /proc/cmdline "$KLP_CMDLINE" "reverted"

@@ -14,5 +14,5 @@ expect "$(ls $KLP_SYS)" test_many "patches left"
 expect_value 201 "the others unloaded"
 revert test_many
 expect_value 1 "nothing below comes back"
-expect_says /proc/cmdline "$(original_cmdline)" "reverted"
+expect_says /proc/cmdline "$KLP_CMDLINE" "reverted"
 unload test_target

@@ -8,7 +8,7 @@ load test_value_3 replace=1
 expect_value 103
 expect_says $TARGET/second 2 "not named by the cumulative patch"
 expect_says $TARGET/twins "10 20" "not named by the cumulative patch"
-expect_says /proc/cmdline "$(original_cmdline)" "not named by the cumulative patch"
+expect_says /proc/cmdline "$KLP_CMDLINE" "not named by the cumulative patch"
 gone test_many
 # And one on top of it.
 load test_value_1

@@ -6,8 +6,8 @@ load test_target
 expect_says $TARGET/wide 0 "unpatched"
 load test_nested
 expect_says $TARGET/wide 7 "what the replacement adds to the original's result"
-expect_says /proc/cmdline "before $(original_cmdline)" "patched"
+expect_says /proc/cmdline "before $KLP_CMDLINE" "patched"
 revert test_nested
 expect_says $TARGET/wide 0 "reverted"
-expect_says /proc/cmdline "$(original_cmdline)" "reverted"
+expect_says /proc/cmdline "$KLP_CMDLINE" "reverted"
 unload test_target

@@ -7,7 +7,7 @@ load test_target
 load test_value_1
 unharmed() {
     expect_value 101 "$1"
-    expect_says /proc/cmdline "$(original_cmdline)" "$1"
+    expect_says /proc/cmdline "$KLP_CMDLINE" "$1"
     expect "$(ls $KLP_SYS)" test_value_1 "patches, $1"
     expect_says $KLP_SYS/test_value_1/enabled 1 "$1"
     expect_says $KLP_SYS/test_value_1/transition 0 "$1"

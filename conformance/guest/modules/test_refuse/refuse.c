@@ -70,6 +70,10 @@ OBJECT(twin_1, "test_target", twin_1_funcs);
 FUNCS(twin_2_funcs, { .old_name = "test_twin", .new_func = new_func, .old_sympos = 2 });
 OBJECT(twin_2, "test_target", twin_2_funcs);
 
+/* A function of vmlinux that the parameters name. */
+static struct klp_func named_funcs[] = { { .new_func = new_func }, { } };
+OBJECT(named, NULL, named_funcs);
+
 static const struct {
 	const char *what;
 	struct klp_object *objects;
@@ -88,6 +92,7 @@ static const struct {
 	{ "position", position },
 	{ "untraced", untraced },
 	{ "callback", callback },
+	{ "named", named },
 	/* These are right. */
 	{ "twin-1", twin_1 },
 	{ "twin-2", twin_2 },
@@ -96,12 +101,19 @@ static const struct {
 static char *what = "";
 module_param(what, charp, 0400);
 
+static char *symbol = "";
+module_param(symbol, charp, 0400);
+static unsigned long position_of_symbol;
+module_param_named(position, position_of_symbol, ulong, 0400);
+
 static struct klp_patch patch;
 
 static int __init patch_init(void)
 {
 	size_t i;
 
+	named_funcs[0].old_name = symbol;
+	named_funcs[0].old_sympos = position_of_symbol;
 	for (i = 0; i < ARRAY_SIZE(patches); i++) {
 		if (strcmp(what, patches[i].what))
 			continue;

@@ -11,7 +11,7 @@
 
 #include "target.h"
 
-/* Calls between two rests. A thread that never slept would leave a CPU without time for the rest of the test. */
+/* Calls between two rests. Threads that called all the time would leave no time to load patches. */
 #define BATCH 200
 
 struct stress {
@@ -50,7 +50,7 @@ static int stress_thread(void *data)
 			else
 				stress_value(&own->tally);
 		}
-		usleep_range(200, 400);
+		usleep_range(1000, 2000);
 	}
 	return 0;
 }
