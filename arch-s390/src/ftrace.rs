@@ -33,6 +33,9 @@ impl FtraceRedirect for S390 {
     const REGS: RegsNeeded = RegsNeeded::Arguments;
     const RETURN_STUB: bool = false;
 
+    // arch/s390/kernel/ftrace.c, kprobe_ftrace_handler: the resume address becomes the site's end, whatever it was.
+    const PROBE_UNDOES_REDIRECT: bool = true;
+
     fn patch_site(function: Addr, location: Addr, code: &[u8]) -> Result<PatchSite, SiteError> {
         let Some(&[a, b, c, d, _, _]) = code.first_chunk::<SITE_LEN>() else {
             return Err(SiteError::ShortCode);

@@ -91,6 +91,11 @@ pub enum Error<N> {
         /// ftrace's error.
         errno: Errno,
     },
+    /// A kprobe that is on the function already would undo the redirect.
+    Probed {
+        /// The function's symbol.
+        func: N,
+    },
     /// The function that calls the original is no function of the patch module.
     NoOriginalCaller {
         /// The symbol of the function whose original is to be called.
@@ -127,7 +132,7 @@ impl<N> Error<N> {
     pub fn errno(&self) -> Errno {
         match self {
             Error::Hook { errno, .. } | Error::Callback { errno, .. } => *errno,
-            Error::Busy | Error::TooManyOriginalCallers { .. } => Errno::EBUSY,
+            Error::Busy | Error::Probed { .. } | Error::TooManyOriginalCallers { .. } => Errno::EBUSY,
             Error::NoSuchPatch => Errno::ENOENT,
             Error::AlreadyKnown => Errno::EEXIST,
             Error::NoMemory => Errno::ENOMEM,
@@ -219,6 +224,12 @@ impl<N: AsRef<str>> fmt::Display for Error<N> {
             Error::Hook { func, errno } => {
                 write!(f, "failed to register ftrace handler for function '{}' (-{})", func.as_ref(), errno.0)
             }
+            Error::Probed { func } => write!(
+                f,
+                "a kprobe on function '{}' would undo the redirect: remove it, patch, and set it again, see \
+                 /sys/kernel/debug/kprobes/list",
+                func.as_ref()
+            ),
             Error::NoOriginalCaller { func } => write!(
                 f,
                 "the caller of the original of function '{}' is in no symbol table: define it with KLP_ORIGINAL, and do \

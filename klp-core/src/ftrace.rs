@@ -129,6 +129,10 @@ pub trait FtraceRedirect {
     /// Whether redirected calls return through the module's return stub ([`Redirected::ThroughStub`]).
     const RETURN_STUB: bool;
 
+    /// Whether the kernel's kprobe callback, where it runs after ours, sets the resume address to the original function
+    /// again. ftrace calls the newest callback first, so that concerns a probe that was there before the hook.
+    const PROBE_UNDOES_REDIRECT: bool = false;
+
     /// Checks that `location`, which ftrace names as the site of the function at `function`, is its patch site.
     ///
     /// `code` holds the first [`ENTRY_LEN`](Self::ENTRY_LEN) bytes of the function as they are in memory now: sites

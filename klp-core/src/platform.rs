@@ -152,6 +152,11 @@ pub trait Platform: Sized {
     /// ftrace's patch site for the function at `function`, if it has one.
     fn ftrace_location(&self, function: Addr) -> Option<Addr>;
 
+    /// Whether there is a kprobe at the patch site `site`. Asked only where [`PROBE_UNDOES_REDIRECT`] is set.
+    ///
+    /// [`PROBE_UNDOES_REDIRECT`]: crate::FtraceRedirect::PROBE_UNDOES_REDIRECT
+    fn has_probe(&self, site: Addr) -> bool;
+
     /// Copies kernel text at `addr` to `code`. `false` if it cannot be read.
     fn read_text(&self, addr: Addr, code: &mut [u8]) -> bool;
 

@@ -46,6 +46,7 @@ fn all() -> Vec<Refusal> {
         Error::NoName { object: module },
         Error::AlreadyKnown,
         Error::NoOriginalCaller { func },
+        Error::Probed { func },
     ]
 }
 
@@ -73,6 +74,7 @@ fn variant(error: &Refusal) -> usize {
         Error::NoName { .. } => 18,
         Error::AlreadyKnown => 19,
         Error::NoOriginalCaller { .. } => 20,
+        Error::Probed { .. } => 21,
     }
 }
 
@@ -80,7 +82,7 @@ fn variant(error: &Refusal) -> usize {
 fn every_refusal_has_its_text_and_its_number() {
     let mut seen: Vec<usize> = all().iter().map(variant).collect();
     seen.dedup();
-    assert_eq!(seen, (0..=20).collect::<Vec<_>>(), "an example of each variant, in their order");
+    assert_eq!(seen, (0..=21).collect::<Vec<_>>(), "an example of each variant, in their order");
     let mut texts = String::new();
     for error in all() {
         writeln!(texts, "{}: {error}", error.errno().0).expect("strings take everything");

@@ -20,6 +20,7 @@ DEFINE_STATIC_CALL_NULL(klp_lookup_size, *(int (*)(unsigned long, unsigned long 
 DEFINE_STATIC_CALL_NULL(klp_ftrace_location, *(unsigned long (*)(unsigned long))NULL);
 DEFINE_STATIC_CALL_NULL(klp_read_nofault, *(long (*)(void *, const void *, size_t))NULL);
 DEFINE_STATIC_CALL_NULL(klp_find_module, *(struct module *(*)(const char *))NULL);
+DEFINE_STATIC_CALL_NULL(klp_get_kprobe, *(struct kprobe *(*)(void *))NULL);
 DEFINE_STATIC_CALL_NULL(klp_idle_task, *(struct task_struct *(*)(int))NULL);
 
 #ifdef KLP_HAVE_MATCH_SYMBOL
@@ -67,7 +68,7 @@ static unsigned long klp_lookup_name_address(void)
 int klp_shim_kallsyms_init(void)
 {
 	unsigned long lookup = klp_lookup_name_address();
-	u64 size, location, read, find, idle, each;
+	u64 size, location, read, find, probe, idle, each;
 
 	if (!lookup) {
 		pr_err("cannot find kallsyms_lookup_name: CONFIG_KPROBES and CONFIG_KALLSYMS are needed\n");
@@ -76,12 +77,13 @@ int klp_shim_kallsyms_init(void)
 	static_call_update(klp_lookup_name, (unsigned long (*)(const char *))lookup);
 	if (!klp_shim_resolve("kallsyms_lookup_size_offset", &size) || !klp_shim_resolve("ftrace_location", &location) ||
 	    !klp_shim_resolve("copy_from_kernel_nofault", &read) || !klp_shim_resolve("find_module", &find) ||
-	    !klp_shim_resolve("idle_task", &idle) || !klp_shim_resolve(KLP_EACH_SYMBOL, &each))
+	    !klp_shim_resolve("get_kprobe", &probe) || !klp_shim_resolve("idle_task", &idle) || !klp_shim_resolve(KLP_EACH_SYMBOL, &each))
 		return -ENOENT;
 	static_call_update(klp_lookup_size, (void *)(unsigned long)size);
 	static_call_update(klp_ftrace_location, (void *)(unsigned long)location);
 	static_call_update(klp_read_nofault, (void *)(unsigned long)read);
 	static_call_update(klp_find_module, (void *)(unsigned long)find);
+	static_call_update(klp_get_kprobe, (void *)(unsigned long)probe);
 	static_call_update(klp_idle_task, (void *)(unsigned long)idle);
 #ifdef KLP_HAVE_MATCH_SYMBOL
 	static_call_update(klp_each_match, (void *)(unsigned long)each);
@@ -94,6 +96,16 @@ int klp_shim_kallsyms_init(void)
 u64 klp_shim_ftrace_location(u64 addr)
 {
 	return static_call(klp_ftrace_location)(addr);
+}
+
+bool klp_shim_has_probe(u64 site)
+{
+	bool probed;
+
+	preempt_disable();
+	probed = static_call(klp_get_kprobe)((void *)(unsigned long)site);
+	preempt_enable();
+	return probed;
 }
 
 bool klp_shim_read(void *to, u64 addr, size_t size)

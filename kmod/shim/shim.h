@@ -103,6 +103,7 @@ bool klp_shim_object_loaded(const char *name);
 typedef bool (*klp_symbol_fn)(void *context, u64 addr);
 void klp_shim_each_symbol(const char *object, const char *name, klp_symbol_fn found, void *context);
 u64 klp_shim_ftrace_location(u64 addr);
+bool klp_shim_has_probe(u64 site);
 bool klp_shim_read(void *to, u64 addr, size_t size);
 u64 klp_shim_function_size(u64 addr);
 

@@ -107,6 +107,11 @@ impl Platform for Kernel {
         (site != 0).then_some(site)
     }
 
+    fn has_probe(&self, site: Addr) -> bool {
+        // SAFETY: takes any address.
+        unsafe { ffi::klp_shim_has_probe(site) }
+    }
+
     fn read_text(&self, addr: Addr, code: &mut [u8]) -> bool {
         // SAFETY: the destination is ours; the source may be any address, a fault is an answer.
         unsafe { ffi::klp_shim_read(code.as_mut_ptr().cast(), addr, code.len()) }

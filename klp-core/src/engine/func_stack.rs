@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! A patched function and the replacements stacked on it.
 
-use crate::Addr;
 use crate::engine::Result;
 use crate::error::Error;
 use crate::ftrace::PatchSite;
 use crate::patch::{Func, PatchId};
 use crate::platform::{Hook, List, Platform, Range};
+use crate::{Addr, FtraceRedirect};
 
 /// The replacements of one function; the last one runs.
 ///
@@ -36,9 +36,12 @@ impl<P: Platform> FuncStack<P> {
     }
 
     /// As the function of the same name; an error leaves a stack that may be unused.
-    fn push(&mut self, patch: PatchId, func: &Func<P>) -> Result<(), P> {
+    fn push(&mut self, platform: &P, patch: PatchId, func: &Func<P>) -> Result<(), P> {
         self.entries.try_reserve(1)?;
         if self.entries.is_empty() {
+            if P::Arch::PROBE_UNDOES_REDIRECT && platform.has_probe(self.site.site) {
+                return Err(Error::Probed { func: func.name });
+            }
             self.hook.arm().map_err(|errno| Error::Hook { func: func.name, errno })?;
         }
         let caller = func.original_caller;
@@ -93,7 +96,7 @@ pub(super) fn push<P: Platform>(
             stacks.len() - 1
         }
     };
-    let pushed = stacks[index].push(patch, func);
+    let pushed = stacks[index].push(platform, patch, func);
     if pushed.is_err() {
         settle::<P>(stacks, index);
     }

@@ -350,6 +350,10 @@ impl<const STUB: bool> Platform for Sim<STUB> {
         true
     }
 
+    fn has_probe(&self, _site: Addr) -> bool {
+        false
+    }
+
     fn new_hook(&self, site: Addr) -> Result<SimHook<STUB>, NoMemory> {
         if fault::due(Fault::Allocation) {
             return Err(NoMemory);
