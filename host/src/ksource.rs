@@ -16,7 +16,7 @@ use crate::progress::Progress;
 /// The directories that are kept of a source tree.
 const KEPT: &[&str] = &["samples/livepatch", "lib/livepatch", "tools/testing/selftests/livepatch"];
 
-/// The parts of Linux `series` (such as `6.1`) that this project's tests use: a tree with [`KEPT`] in it.
+/// The parts of Linux `series` (such as `6.1`) that this project's tests use: a tree with `KEPT` in it.
 ///
 /// # Errors
 ///

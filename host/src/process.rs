@@ -26,7 +26,7 @@ const COMPLAINT_LINES: usize = 12;
 ///
 /// # Errors
 ///
-/// The program is not on this machine ([`Failure::Missing`]) or cannot be started.
+/// The program is not on this machine ([`crate::Failure::Missing`]) or cannot be started.
 pub fn run(command: &mut Command) -> Result<Output> {
     let program = command.get_program().to_string_lossy().into_owned();
     command.env("LC_ALL", "C").stdin(Stdio::null()).output().map_err(|error| match error.kind() {
