@@ -246,10 +246,6 @@ impl ModuleName {
 /// Looks at draining patches; returns the milliseconds after which to look again, 0 if there are none.
 #[unsafe(no_mangle)]
 extern "C" fn klp_rs_drain() -> c_uint {
-    tasks::apart(drain)
-}
-
-fn drain() -> c_uint {
     loop {
         let mut guard = Guard::lock();
         let Some(drained) = guard.control().next_drained() else {
@@ -337,20 +333,17 @@ extern "C" fn klp_rs_attr_store(patch: u32, attr: c_uint, value: bool) -> c_int 
     to_ret(Guard::lock().control().set_enabled(PatchId(patch), value))
 }
 
-/// Waits for tasks that were interrupted in the return stub: its are the last instructions a redirected call executes.
-fn leave_return_stub() {
+/// klp.ko goes; there are no patches left.
+#[unsafe(no_mangle)]
+extern "C" fn klp_rs_exit() {
+    // By reference: a copy on the stack would be found there.
     // SAFETY: a constant once the module is initialised.
     let stub = unsafe { core::slice::from_ref(&ffi::klp_shim_return_stub_text) };
+    // The last instructions a redirected call executes are the stub's: a task may have been interrupted there.
     while stub[0].size != 0 && tasks::find_holder(stub).is_some() {
         // SAFETY: process context, no lock held.
         unsafe { ffi::klp_shim_sleep(10) };
     }
-}
-
-/// klp.ko goes; there are no patches left.
-#[unsafe(no_mangle)]
-extern "C" fn klp_rs_exit() {
-    tasks::apart(leave_return_stub);
     // SAFETY: no notifier, no sysfs file, no patch module can call in any more.
     drop(unsafe { (*CONTROL.0.get()).take() });
 }

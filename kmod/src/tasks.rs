@@ -8,33 +8,12 @@
 //! that only look like addresses delay a patch's end; they never hasten it.
 
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicU64, Ordering};
 
 use klp_core::Architecture;
 use klp_core::platform::{Holder, Range};
 
 use crate::Native;
 use crate::ffi::{self, KlpTask};
-
-/// Where, on the stack of the task that searches, the frames of this module begin; they lie below.
-static OWN_FRAMES: AtomicU64 = AtomicU64::new(0);
-
-/// Runs `work`, which may search, with its frames left out of every search: they hold the addresses that searches found
-/// before, and these would be found again after their tasks have left.
-///
-/// One caller at a time.
-pub(crate) fn apart<R>(work: impl FnOnce() -> R) -> R {
-    /// Has a frame of its own, below the mark.
-    #[inline(never)]
-    fn below<R>(work: impl FnOnce() -> R) -> R {
-        work()
-    }
-    let mark = 0_u64;
-    OWN_FRAMES.store((&raw const mark).addr() as u64, Ordering::Relaxed);
-    let result = below(work);
-    OWN_FRAMES.store(0, Ordering::Relaxed);
-    result
-}
 
 struct Search<'a> {
     text: &'a [Range],
@@ -64,13 +43,10 @@ extern "C" fn look_at(search: *mut c_void, task: *const KlpTask) -> bool {
     search.holder.is_none()
 }
 
-/// The words of a task's stack that are in use: from its stack pointer, or from the low end while it runs; those of the
-/// task that searches from behind our own frames.
+/// The words of a task's stack that are in use: from its stack pointer, or from the low end while it runs.
 fn words(task: &KlpTask) -> impl Iterator<Item = u64> {
     let end = task.stack + task.size;
-    let own = OWN_FRAMES.load(Ordering::Relaxed);
-    let lowest = if own >= task.stack && own < end { own } else { task.sp };
-    let start = if lowest >= task.stack && lowest < end { lowest & !7 } else { task.stack };
+    let start = if task.sp >= task.stack && task.sp < end { task.sp & !7 } else { task.stack };
     range(start, end - start)
 }
 
