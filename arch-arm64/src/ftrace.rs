@@ -29,6 +29,9 @@ use crate::{Arm64, insn};
 const NOP: u32 = 0xd503_201f;
 /// `mov x9,x30`, that is `orr x9,xzr,x30`.
 const MOV_X9_LR: u32 = 0xaa1e_03e9;
+/// `brk #4` of a kprobe (`KPROBES_BRK_IMM` in `arch/arm64/include/asm/brk-imm.h`) on the function, which is a kprobe on
+/// the first of the two instructions. It runs that one in its place.
+const KPROBE: u32 = 0xd420_0080;
 /// `bti c` and `bti jc`.
 const LANDING_PADS: [u32; 2] = [0xd503_245f, 0xd503_24df];
 
@@ -57,7 +60,7 @@ impl FtraceRedirect for Arm64 {
         };
 
         let first = if LANDING_PADS.contains(&word(0)) { 4 } else { 0 };
-        if !matches!(word(first), NOP | MOV_X9_LR) {
+        if !matches!(word(first), NOP | MOV_X9_LR | KPROBE) {
             return unknown(first);
         }
         let site = first + 4;
@@ -102,11 +105,15 @@ mod tests {
         assert_eq!(site([MOV_X9_LR, BL, PACIASP], 4), found_at(4), "enabled");
         assert_eq!(site([BTI_C, MOV_X9_LR, NOP], 8), found_at(8));
         assert_eq!(site([BTI_C, MOV_X9_LR, BL], 8), found_at(8));
+        assert_eq!(site([KPROBE, NOP, PACIASP], 4), found_at(4), "disabled, with a kprobe");
+        assert_eq!(site([BTI_C, KPROBE, BL], 8), found_at(8));
     }
 
     #[test]
     fn a_site_that_does_not_fit_the_code_is_refused() {
         assert_eq!(site([NOP, NOP, NOP], 8), unknown(4, NOP));
+        assert_eq!(site([MOV_X9_LR, KPROBE, PACIASP], 4), unknown(4, KPROBE), "no kprobe can be on the site");
+        assert_eq!(site([KPROBE + (1 << 5), NOP, PACIASP], 4), unknown(0, KPROBE + (1 << 5)), "another BRK");
         assert_eq!(site([BTI_C, MOV_X9_LR, BL], 4), unknown(8, BL));
         assert_eq!(site([PACIASP, MOV_X9_LR, BL], 8), unknown(0, PACIASP));
         assert_eq!(site([MOV_X9_LR, 0x1400_1234, NOP], 4), unknown(4, 0x1400_1234));

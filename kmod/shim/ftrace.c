@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /* Hooks: one ftrace_ops for each patched function, so that the callback finds its function without a search. */
 #include <linux/ftrace.h>
+#include <linux/kprobes.h>
+#include <linux/llist.h>
 #include <linux/preempt.h>
+#include <linux/rethook.h>
 #include <linux/sched.h>
 #include <linux/sched/task_stack.h>
 
@@ -32,6 +35,31 @@ struct klp_hook {
 };
 
 /*
+ * The return address of the call. Where kprobes are not on ftrace, they sit in front of the site: a return probe of the
+ * function has then taken the return address already, and has it in the task's newest records.
+ */
+static unsigned long notrace klp_caller(unsigned long parent_ip)
+{
+#if defined(CONFIG_KRETPROBES) && !defined(CONFIG_KPROBES_ON_FTRACE)
+	struct llist_node *node;
+
+	if (likely(parent_ip != klp_shim_return_probe))
+		return parent_ip;
+#ifdef CONFIG_KRETPROBE_ON_RETHOOK
+	for (node = current->rethooks.first; node; node = node->next) {
+		unsigned long addr = (unsigned long)llist_entry(node, struct rethook_node, llist)->ret_addr;
+#else
+	for (node = current->kretprobe_instances.first; node; node = node->next) {
+		unsigned long addr = (unsigned long)llist_entry(node, struct kretprobe_instance, llist)->ret_addr;
+#endif
+		if (addr != klp_shim_return_probe)
+			return addr;
+	}
+#endif
+	return parent_ip;
+}
+
+/*
  * Any context; nothing it calls can be traced, so it needs no recursion guard. Preemption is off so that unregistering,
  * which waits for every CPU to schedule, also waits for this.
  */
@@ -41,7 +69,7 @@ static void notrace klp_ftrace_handler(unsigned long ip, unsigned long parent_ip
 	struct klp_hook *hook = container_of(ops, struct klp_hook, ops);
 
 	preempt_disable_notrace();
-	klp_rs_redirect(hook->redirect, parent_ip, fregs);
+	klp_rs_redirect(hook->redirect, klp_caller(parent_ip), fregs);
 	preempt_enable_notrace();
 }
 

@@ -65,6 +65,8 @@ static unsigned long klp_lookup_name_address(void)
 	return addr - offset;
 }
 
+u64 klp_shim_return_probe;
+
 int klp_shim_kallsyms_init(void)
 {
 	unsigned long lookup = klp_lookup_name_address();
@@ -89,6 +91,10 @@ int klp_shim_kallsyms_init(void)
 	static_call_update(klp_each_match, (void *)(unsigned long)each);
 #else
 	static_call_update(klp_each_symbol, (void *)(unsigned long)each);
+#endif
+#ifdef CONFIG_KRETPROBES
+	klp_shim_return_probe = static_call(klp_lookup_name)(
+		IS_ENABLED(CONFIG_KRETPROBE_ON_RETHOOK) ? "arch_rethook_trampoline" : "__kretprobe_trampoline");
 #endif
 	return 0;
 }

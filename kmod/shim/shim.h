@@ -36,7 +36,7 @@ struct klp_current {
 #define KLP_MAX_PROBED 32
 
 /*
- * A task as the engine sees it with the machine stopped. `sp` is 0 if it is running. Return addresses that tracers took
+ * A task as the engine sees it with the machine stopped; `sp` is its stack pointer. Return addresses that tracers took
  * off the stack: of the function-graph tracer in `graph_size` bytes at `graph`, of return probes in `probed`, of which
  * there are `probed_count`.
  */
@@ -128,6 +128,8 @@ void klp_shim_node_del(struct klp_node *node);
 
 void klp_shim_ftrace_init(void);
 int klp_shim_kallsyms_init(void);
+/* What a return probe puts in place of a return address; 0 if there are no return probes. */
+extern u64 klp_shim_return_probe;
 int klp_shim_modules_init(void);
 void klp_shim_modules_exit(void);
 int klp_shim_sysfs_init(void);
