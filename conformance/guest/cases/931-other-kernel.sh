@@ -6,6 +6,6 @@ file=$KLP_MODULES/foreign/other-kernel.ko
 [ -f "$file" ] || fail "there is no $file: the host has to put it there"
 refuse_file "invalid module format" "$file"
 # What the kernel looks at first differs.
-klog | grep -qE "version magic '.*' should be '$(uname -r) |section size must match the kernel's" ||
+klog | grep -qE "version magic '.*' should be '$(uname -r) |section size must match the kernel's|disagrees about version of symbol module_layout" ||
     fail "the kernel log does not say why: $(klog)"
 expect "$(ls $KLP_SYS)" "" "patches"
