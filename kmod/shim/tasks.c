@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /* All tasks, with the machine stopped. */
+#include <linux/atomic.h>
 #include <linux/cpu.h>
 #include <linux/ftrace.h>
 #include <linux/kprobes.h>
 #include <linux/llist.h>
+#include <linux/percpu.h>
 #include <linux/rethook.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
@@ -18,7 +20,11 @@ struct klp_each_task {
 	klp_task_fn each;
 	void *context;
 	struct task_struct *searcher;
+	atomic_t arrived;
 };
+
+/* Stack pointer of each CPU's stopper, which is what runs there while the machine is stopped. */
+static DEFINE_PER_CPU(u64, klp_stopper_sp);
 
 /*
  * Where the frames begin that the searching task had before it entered this module. What it has called since, it called
@@ -81,23 +87,27 @@ static bool klp_show_task(const struct klp_each_task *call, struct task_struct *
 	shown.size = THREAD_SIZE;
 	if (task == call->searcher)
 		shown.sp = klp_search_floor;
-	else if (task == current)
-		shown.sp = (u64)__builtin_frame_address(0);
 #ifdef CONFIG_SMP
-	else if (!READ_ONCE(task->on_cpu))
+	else if (READ_ONCE(task->on_cpu))
 #else
-	else
+	else if (task == current)
 #endif
+		shown.sp = per_cpu(klp_stopper_sp, task_cpu(task));
+	else
 		shown.sp = KLP_TASK_SP(task);
 	return call->each(call->context, &shown);
 }
 
+/* Runs on every CPU. The last to come does the work: then all stack pointers are known, and the others wait. */
 static int klp_each_task_stopped(void *data)
 {
-	const struct klp_each_task *call = data;
+	struct klp_each_task *call = data;
 	struct task_struct *process, *task;
 	int cpu;
 
+	this_cpu_write(klp_stopper_sp, (u64)__builtin_frame_address(0));
+	if (atomic_inc_return(&call->arrived) != num_online_cpus())
+		return 0;
 	for_each_process_thread(process, task) {
 		if (!klp_show_task(call, task))
 			return 0;
@@ -115,5 +125,5 @@ void klp_shim_stopped_each_task(klp_task_fn each, void *context)
 {
 	struct klp_each_task call = { .each = each, .context = context, .searcher = current };
 
-	stop_machine(klp_each_task_stopped, &call, NULL);
+	stop_machine(klp_each_task_stopped, &call, cpu_online_mask);
 }

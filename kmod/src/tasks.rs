@@ -43,7 +43,7 @@ extern "C" fn look_at(search: *mut c_void, task: *const KlpTask) -> bool {
     search.holder.is_none()
 }
 
-/// The words of a task's stack that are in use: from its stack pointer, or from the low end while it runs.
+/// The words of a task's stack that are in use: from its stack pointer, or all of them if that is not on the stack.
 fn words(task: &KlpTask) -> impl Iterator<Item = u64> {
     let end = task.stack + task.size;
     let start = if task.sp >= task.stack && task.sp < end { task.sp & !7 } else { task.stack };
