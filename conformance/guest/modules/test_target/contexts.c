@@ -7,6 +7,7 @@
 #include <linux/jiffies.h>
 #include <linux/kernel.h>
 #include <linux/preempt.h>
+#include <linux/sched.h>
 #include <linux/smp.h>
 #include <linux/timer.h>
 #ifdef CONFIG_X86
@@ -43,7 +44,8 @@ static void context_print(struct seq_file *m, const char *name, const struct con
 
 static void call_in_ipi(void *info)
 {
-	context_call(info, in_hardirq());
+	/* An idle CPU that polls is asked without an interrupt (flush_smp_call_function_queue in do_idle). */
+	context_call(info, in_hardirq() || (is_idle_task(current) && irqs_disabled()));
 }
 
 struct work {
