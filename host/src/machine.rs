@@ -159,7 +159,7 @@ fn arguments(spec: &RunSpec<'_>, initramfs: &str) -> Vec<String> {
         // Counting and a thread for each CPU exclude each other. The x86 kernel would measure its TSC against a timer that
         // does not count, and distrust it.
         for arg in &mut args {
-            *arg = arg.replace(",thread=multi", "");
+            *arg = arg.replace(",thread=multi", "").replace(",thread=single", "");
         }
         args.extend(["-icount", "shift=0,sleep=off"].map(str::to_owned));
         append += " clocksource=tsc tsc=reliable";
