@@ -235,3 +235,36 @@ expect_stress() {
     expect $cpus "$(nproc)" "CPUs that called"
     [ $cpus -gt 1 ] || fail "expected a guest with more than one CPU"
 }
+
+# trace_on, trace_off, traced WHEN: the function_graph tracer on test_value.
+trace_on() {
+    echo test_value >$KLP_TRACING/set_ftrace_filter || fail "test_value is not traceable"
+    echo function_graph >$KLP_TRACING/current_tracer || fail "there is no function_graph tracer"
+}
+
+trace_off() {
+    echo nop >$KLP_TRACING/current_tracer
+    echo >$KLP_TRACING/set_ftrace_filter
+}
+
+traced() {
+    grep -q test_value $KLP_TRACING/trace || fail "the tracer saw no call of test_value, $1"
+    echo >$KLP_TRACING/trace
+}
+
+# probe_on, probe_off, probed RESULT WHEN: a kretprobe on test_value. What kretprobes see is the return value.
+probe_on() {
+    echo "r:klp_test test_target:test_value result=\$retval:s32" >$KLP_TRACING/kprobe_events || fail "no kretprobe can be set"
+    echo 1 >$KLP_TRACING/events/kprobes/klp_test/enable || fail "the kretprobe cannot be enabled"
+}
+
+probe_off() {
+    echo 0 >$KLP_TRACING/events/kprobes/klp_test/enable
+    echo >$KLP_TRACING/kprobe_events
+}
+
+probed() {
+    echo >$KLP_TRACING/trace
+    expect_value "$1" "$2"
+    grep -q "klp_test: .*result=$1\$" $KLP_TRACING/trace || fail "the kretprobe did not see $1, $2: $(tail -n 2 $KLP_TRACING/trace)"
+}

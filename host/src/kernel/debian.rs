@@ -31,7 +31,8 @@ pub static KNOWN: &[Known] = &[
 ];
 
 /// Where [`KNOWN`]'s packages are.
-const SUITES: &[&str] = &["bookworm", "bookworm-updates", "bookworm-security", "bookworm-backports"];
+pub(crate) const SUITES: &[&str] =
+    &["bookworm", "bookworm-updates", "bookworm-security", "bookworm-backports"];
 
 // What an entry of the cache is made of: links to what the packages name after their versions.
 const BUILD: &str = "build";
