@@ -12,7 +12,7 @@
 //! interrupted, whose own return address may be in x30 alone. Nothing in the record tells which of the two it is, so the
 //! block around it is looked at.
 
-use klp_core::unwind::{Cursor, Memory, Step, Unreliable, Unwind};
+use klp_core::unwind::{Cursor, Machine, Saved, Step, Unreliable, Unwind};
 use klp_core::{Addr, Architecture};
 
 use crate::Arm64;
@@ -31,8 +31,8 @@ mod pt_regs {
 
 /// Whether the record {`fp`, `lr`} at `record` is that of an exception taken in the kernel: it repeats two registers
 /// of the block it lies in, and that block lies directly below the interrupted stack pointer.
-fn is_exception(record: Addr, fp: u64, lr: u64, memory: &impl Memory) -> bool {
-    let holds = |below: u64, value: u64| memory.word(record.wrapping_sub(below)) == Some(value);
+fn is_exception(record: Addr, fp: u64, lr: u64, machine: &impl Machine) -> bool {
+    let holds = |below: u64, value: u64| machine.word(record.wrapping_sub(below)) == Some(value);
     holds(pt_regs::FP, fp) && holds(pt_regs::PC, lr) && holds(pt_regs::SP, record.wrapping_add(pt_regs::END))
 }
 
@@ -40,10 +40,15 @@ impl Unwind for Arm64 {
     /// The stack pointer's (AAPCS64, "Universal stack constraints"); compilers keep records aligned like it.
     const FRAME_ALIGN: u64 = 16;
 
+    fn switched_out(saved: &Saved, machine: &impl Machine) -> Result<Cursor, Unreliable> {
+        let _ = machine;
+        Ok(Cursor { pc: saved.pc, sp: saved.sp, fp: saved.fp, exact: true })
+    }
+
     /// `bottom` is the address of the register block at the high end of the task's stack, which every task has
     /// (`task_pt_regs`); the words of that block can be read. `cursor.sp` is a lower bound.
-    fn step(cursor: &Cursor, bottom: Addr, memory: &impl Memory) -> Result<Step, Unreliable> {
-        let read = |addr: Addr| memory.word(addr).ok_or(Unreliable::CouldNotReadStack(addr));
+    fn step(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> Result<Step, Unreliable> {
+        let read = |addr: Addr| machine.word(addr).ok_or(Unreliable::CouldNotReadStack(addr));
 
         let record = cursor.fp;
         if !record.is_multiple_of(Self::FRAME_ALIGN) {
@@ -58,10 +63,10 @@ impl Unwind for Arm64 {
             (0, 0) if record >= bottom => Ok(Step::Bottom),
             // Zeros below the bottom: newer kernels say in a third word what such a record means, an exception.
             (0, 0) => Err(Unreliable::Exception(record)),
-            _ if record >= bottom || is_exception(record, fp, lr, memory) => Err(Unreliable::Exception(lr)),
+            _ if record >= bottom || is_exception(record, fp, lr, machine) => Err(Unreliable::Exception(lr)),
             _ => {
                 let pc = Self::strip_return_address(lr);
-                Ok(Step::Frame(Cursor { pc, sp: record + 16, fp }))
+                Ok(Step::Caller(Cursor { pc, sp: record + 16, fp, exact: false }))
             }
         }
     }

@@ -10,7 +10,7 @@
 //! anything (`arch/powerpc/kernel/stacktrace.c`, "We can only trust the bottom frame's backlink").
 
 use klp_core::Addr;
-use klp_core::unwind::{Cursor, Memory, Step, Unreliable, Unwind};
+use klp_core::unwind::{Cursor, Machine, Saved, Step, Unreliable, Unwind};
 
 use crate::Ppc64;
 
@@ -33,10 +33,15 @@ impl Unwind for Ppc64 {
     /// "General Stack Frame Requirements": quadword aligned.
     const FRAME_ALIGN: u64 = 16;
 
+    fn switched_out(saved: &Saved, machine: &impl Machine) -> Result<Cursor, Unreliable> {
+        let _ = machine;
+        Ok(Cursor { pc: 0, sp: saved.sp, fp: 0, exact: false })
+    }
+
     /// `bottom` is the stack pointer that entry code set up before it called C: that frame's own chain word is user
     /// mode's stack pointer, or zero. `cursor.pc` and `cursor.fp` are not used.
-    fn step(cursor: &Cursor, bottom: Addr, memory: &impl Memory) -> Result<Step, Unreliable> {
-        let read = |addr: Addr| memory.word(addr).ok_or(Unreliable::CouldNotReadStack(addr));
+    fn step(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> Result<Step, Unreliable> {
+        let read = |addr: Addr| machine.word(addr).ok_or(Unreliable::CouldNotReadStack(addr));
         let aligned = |sp: Addr| {
             if sp.is_multiple_of(Self::FRAME_ALIGN) { Ok(sp) } else { Err(Unreliable::Misaligned(sp)) }
         };
@@ -53,10 +58,10 @@ impl Unwind for Ppc64 {
             return Err(Unreliable::CouldNotReadStack(sp));
         }
         aligned(sp)?;
-        if REGS_MARKER_OFFSETS.iter().any(|offset| memory.word(sp + offset) == Some(REGS_MARKER)) {
+        if REGS_MARKER_OFFSETS.iter().any(|offset| machine.word(sp + offset) == Some(REGS_MARKER)) {
             return Err(Unreliable::Exception(sp));
         }
-        Ok(Step::Frame(Cursor { pc: read(sp + LR_SAVE)?, sp, fp: 0 }))
+        Ok(Step::Caller(Cursor { pc: read(sp + LR_SAVE)?, sp, fp: 0, exact: false }))
     }
 }
 

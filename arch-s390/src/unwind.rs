@@ -14,7 +14,7 @@
 //! `arch/s390/kernel/stacktrace.c`).
 
 use klp_core::Addr;
-use klp_core::unwind::{Cursor, Memory, Step, Unreliable, Unwind};
+use klp_core::unwind::{Cursor, Machine, Saved, Step, Unreliable, Unwind};
 
 use crate::S390;
 
@@ -50,9 +50,9 @@ impl S390 {
         layout: FrameLayout,
         cursor: &Cursor,
         bottom: Addr,
-        memory: &impl Memory,
+        machine: &impl Machine,
     ) -> Result<Step, Unreliable> {
-        let word = |addr: Addr| memory.word(addr).ok_or(Unreliable::CouldNotReadStack(addr));
+        let word = |addr: Addr| machine.word(addr).ok_or(Unreliable::CouldNotReadStack(addr));
         let caller = word(cursor.sp.wrapping_add(layout.back_chain))?;
         if caller == 0 {
             let block = cursor.sp.wrapping_add(FRAME_OVERHEAD);
@@ -62,7 +62,7 @@ impl S390 {
             return Err(Unreliable::Misaligned(caller));
         }
         let pc = word(caller.wrapping_add(layout.return_address))?;
-        Ok(Step::Frame(Cursor { pc, sp: caller, fp: 0 }))
+        Ok(Step::Caller(Cursor { pc, sp: caller, fp: 0, exact: false }))
     }
 }
 
@@ -70,9 +70,15 @@ impl Unwind for S390 {
     /// ELF ABI, "Registers", on the stack pointer.
     const FRAME_ALIGN: u64 = 8;
 
+    fn switched_out(saved: &Saved, machine: &impl Machine) -> Result<Cursor, Unreliable> {
+        let pc = saved.sp.wrapping_add(FrameLayout::PACKED.return_address);
+        let pc = machine.word(pc).ok_or(Unreliable::CouldNotReadStack(pc))?;
+        Ok(Cursor { pc, sp: saved.sp, fp: 0, exact: false })
+    }
+
     /// `sp' = [sp + 152]`, `pc' = [sp' + 136]`: [`FrameLayout::PACKED`].
-    fn step(cursor: &Cursor, bottom: Addr, memory: &impl Memory) -> Result<Step, Unreliable> {
-        Self::step_frame(FrameLayout::PACKED, cursor, bottom, memory)
+    fn step(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> Result<Step, Unreliable> {
+        Self::step_frame(FrameLayout::PACKED, cursor, bottom, machine)
     }
 }
 

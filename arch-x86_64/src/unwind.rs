@@ -11,7 +11,7 @@
 //! address with the lowest bit set (`ENCODE_FRAME_POINTER` in `arch/x86/include/asm/frame.h`).
 
 use klp_core::Addr;
-use klp_core::unwind::{Cursor, Memory, Step, Unreliable, Unwind};
+use klp_core::unwind::{Cursor, Machine, Saved, Step, Unreliable, Unwind};
 
 use crate::X86_64;
 
@@ -24,9 +24,16 @@ impl Unwind for X86_64 {
     /// The psABI has 16 (§3.2.2), but the kernel is built with `-mpreferred-stack-boundary=3`.
     const FRAME_ALIGN: u64 = 8;
 
+    fn switched_out(saved: &Saved, machine: &impl Machine) -> Result<Cursor, Unreliable> {
+        let word = |addr: Addr| machine.word(addr).ok_or(Unreliable::CouldNotReadStack(addr));
+        // struct inactive_task_frame (arch/x86/include/asm/switch_to.h): r15 to r12, rbx, rbp, return address.
+        let (fp, pc) = (word(saved.sp.wrapping_add(40))?, word(saved.sp.wrapping_add(48))?);
+        Ok(Cursor { pc, sp: saved.sp.wrapping_add(56), fp, exact: false })
+    }
+
     /// `pc' = [fp + 8]`, `sp' = fp + 16`, `fp' = [fp]`; the bottom is reached when `sp` is `bottom`: the frame below the
     /// entry code's register block is that of the entry code itself, which has none of its own.
-    fn step(cursor: &Cursor, bottom: Addr, memory: &impl Memory) -> Result<Step, Unreliable> {
+    fn step(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> Result<Step, Unreliable> {
         if cursor.sp == bottom {
             return Ok(Step::Bottom);
         }
@@ -37,11 +44,12 @@ impl Unwind for X86_64 {
         if !fp.is_multiple_of(Self::FRAME_ALIGN) {
             return Err(Unreliable::Misaligned(fp));
         }
-        let word = |addr: Addr| memory.word(addr).ok_or(Unreliable::CouldNotReadStack(addr));
-        Ok(Step::Frame(Cursor {
+        let word = |addr: Addr| machine.word(addr).ok_or(Unreliable::CouldNotReadStack(addr));
+        Ok(Step::Caller(Cursor {
             fp: word(fp)?,
             pc: word(fp.wrapping_add(RETURN_ADDRESS))?,
             sp: fp.wrapping_add(CALLER_SP),
+            exact: false,
         }))
     }
 }

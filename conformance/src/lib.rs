@@ -7,4 +7,5 @@
 pub mod arch;
 pub mod guest;
 pub mod host;
+pub mod image;
 pub mod report;

@@ -5,12 +5,30 @@
 //! third answer (`reference/2015-stack-walking-must-be-100-percent.txt`; the kernel's
 //! `Documentation/livepatch/reliable-stacktrace.rst`).
 //!
-//! An architecture states how to step from one frame to its caller. Bounds, progress, text checks and termination are
-//! the same everywhere and belong to the walker, not to the architecture.
+//! | who | owns |
+//! |---|---|
+//! | [`walk`] | bounds, progress, text and call-site checks, return trampolines, the end: the same everywhere |
+//! | [`Unwind`] (an architecture) | where a switched-out task's frame is, how to step, what an exception leaves behind |
+//! | [`Machine`] | what is looked at: the running kernel, a memory image of one, an array in a test |
+//!
+//! A walk allocates nothing, takes no lock and ends after at most [`MAX_FRAMES`] frames: it may be done with the machine
+//! stopped and in NMI. The caller keeps the task from running meanwhile.
+
+mod reason;
+mod table;
+mod walker;
 
 use crate::Addr;
 
-/// Reads the word at an address, or `None` where the walk may not look: outside the task's stacks.
+pub use reason::Unreliable;
+pub use table::{BlockIndex, TableFormat, UnwindTable};
+pub use walker::{Next, Start, Task, Verdict, walk};
+
+/// Most frames of a walk: those of the smallest kernel stack (16 KiB) if each had 16 bytes, the least that any
+/// architecture's frame has.
+pub const MAX_FRAMES: usize = 1024;
+
+/// Reads the word at an address, or `None` where the walk may not look.
 pub trait Memory {
     /// Reads the aligned 64-bit word at `addr`, in the byte order of the machine that is looked at.
     fn word(&self, addr: Addr) -> Option<u64>;
@@ -22,6 +40,70 @@ impl<F: Fn(Addr) -> Option<u64>> Memory for F {
     }
 }
 
+/// What a code address belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// No text at all.
+    NotText,
+    /// A function of the kernel or of a module.
+    Function,
+    /// A function of a module whose frames are those of the platform's ELF ABI where the kernel's own are not: code that
+    /// rustc compiled, where it lacks a kernel's frame layout (`-mpacked-stack` on s390). Elsewhere the same as
+    /// [`Function`](Self::Function).
+    AbiFunction,
+    /// Entry code: it has no frames that a walk could step over, only register blocks, and the bottom.
+    Entry,
+    /// Code made at run time, whose frames nobody describes: BPF programs, ftrace's trampolines, probes' slots.
+    Generated,
+    /// Where a function returns to whose return address somebody else keeps.
+    ReturnTrampoline(ReturnTrampoline),
+}
+
+/// Who keeps return addresses that were on the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReturnTrampoline {
+    /// The function-graph tracer (`return_to_handler`).
+    Graph,
+    /// Return probes: kretprobes and rethooks (`__kretprobe_trampoline`, `arch_rethook_trampoline`).
+    Probe,
+    /// This SDK's return stub ([`return_stack`](crate::return_stack)).
+    Patch,
+}
+
+impl ReturnTrampoline {
+    /// All of them.
+    pub const ALL: [ReturnTrampoline; 3] = [Self::Graph, Self::Probe, Self::Patch];
+}
+
+/// The machine a walk looks at.
+///
+/// All methods may be called with the machine stopped and in NMI: they neither sleep nor take a lock.
+pub trait Machine: Memory {
+    /// What the code at `pc` is. `pc` may be any number.
+    fn code(&self, pc: Addr) -> Code;
+
+    /// Copies the `bytes.len()` bytes of text at `addr`, as they lie in memory. `false` if they cannot be read.
+    fn text(&self, addr: Addr, bytes: &mut [u8]) -> bool;
+
+    /// The return address that `keeper` holds for the task, the newest being `nth` 0; `None` behind the oldest.
+    fn pending_return(&self, keeper: ReturnTrampoline, nth: usize) -> Option<Addr>;
+
+    /// How the kernel that is looked at can be unwound.
+    fn unwind_info(&self) -> UnwindInfo;
+
+    /// The table that describes the code at `pc`, where [`unwind_info`](Self::unwind_info) says that there are tables.
+    fn unwind_table(&self, pc: Addr) -> Option<UnwindTable<'_>>;
+}
+
+/// How a kernel's frames are described, which is a choice of its configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnwindInfo {
+    /// By themselves: every function keeps a frame pointer, frame record or back chain.
+    Frames,
+    /// By objtool's tables (CONFIG_UNWINDER_ORC), whose entries have this format.
+    Tables(TableFormat),
+}
+
 /// The registers that a walk carries from frame to frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
@@ -31,52 +113,87 @@ pub struct Cursor {
     pub sp: Addr,
     /// The frame pointer, where the architecture's frames are chained through one; else zero.
     pub fp: Addr,
+    /// `pc` is the instruction that is executed next, where the code was interrupted or the task was created, and no
+    /// return address: the instruction before it need not be a call.
+    pub exact: bool,
 }
 
-/// Why a stack cannot be walked.
+impl Cursor {
+    /// An address in the function that this frame belongs to. A return address may lie behind its last byte, when the
+    /// call was the last instruction (of a function that does not return).
+    pub const fn in_function(&self) -> Addr {
+        if self.exact { self.pc } else { self.pc.wrapping_sub(1) }
+    }
+}
+
+/// How a frame was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unreliable {
-    /// The word at this address is needed and lies outside the task's stacks.
-    CouldNotReadStack(Addr),
-    /// A frame is not above the one it called: the chain is broken or circular.
-    DidNotAdvance(Addr),
-    /// A frame pointer is not aligned as the ABI requires.
-    Misaligned(Addr),
-    /// A return address is in no known text.
-    NotText(Addr),
-    /// The instruction before a return address is not a call.
-    NotAfterCall(Addr),
-    /// An exception interrupted the code that this frame belongs to: what it had set up is unknown.
-    Exception(Addr),
-    /// This code may not be walked through: entry code, a trampoline, a stub.
-    Unwalkable(Addr),
-    /// More frames than a stack can hold.
-    TooManyFrames,
-    /// The task is running.
-    Running,
+pub enum Found {
+    /// The task was switched out, or the walk was started, here.
+    Start,
+    /// By the callee's frame: a frame record, frame pointer or back chain.
+    Chain,
+    /// By the table's entry for the callee.
+    Table,
+    /// In the register block that an exception left.
+    Registers,
+    /// The callee's return address was with this keeper.
+    Kept(ReturnTrampoline),
+}
+
+/// One function that the task may return to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Its registers.
+    pub cursor: Cursor,
+    /// How it was found.
+    pub found: Found,
 }
 
 /// What one step found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The caller's frame.
-    Frame(Cursor),
+    /// The caller's frame; its `pc` was read as a return address and may still be a trampoline's, or signed.
+    Caller(Cursor),
+    /// An exception interrupted the code of this frame, all of whose registers are known.
+    Interrupted(Cursor),
     /// The true bottom of the stack: user mode was entered, or the thread was started, here.
     Bottom,
 }
 
-/// How frames are chained.
+/// What a context switch saved of a task: words of its `struct thread_struct`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// The stack pointer.
+    pub sp: u64,
+    /// The program counter, where it is saved there and not on the stack; else zero.
+    pub pc: u64,
+    /// The frame pointer, likewise.
+    pub fp: u64,
+}
+
+/// How an architecture's stacks are walked.
+///
+/// Pure: each method reads only through the [`Machine`], takes bounded time, and may be called with the machine stopped
+/// and in NMI. The [`Machine`] that [`walk`] hands on reads nothing outside the task's stacks.
 pub trait Unwind {
     /// Alignment in bytes of frames on the stack.
     const FRAME_ALIGN: u64;
 
+    /// The frame of a task that is switched out, from what the context switch saved.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreliable`] if that frame is not where it should be.
+    fn switched_out(saved: &Saved, machine: &impl Machine) -> Result<Cursor, Unreliable>;
+
     /// Steps from a frame to its caller's.
     ///
-    /// `bottom` is the address just above the highest frame: where the entry code's register block starts.
-    /// Reads only through `memory`. Callable with the machine stopped and in NMI; bounded time.
+    /// `bottom` is the address just above the highest frame: where the entry code's register block starts, or what the
+    /// architecture has there for a kernel thread.
     ///
     /// # Errors
     ///
     /// [`Unreliable`] whenever the caller cannot be known for certain.
-    fn step(cursor: &Cursor, bottom: Addr, memory: &impl Memory) -> Result<Step, Unreliable>;
+    fn step(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> Result<Step, Unreliable>;
 }

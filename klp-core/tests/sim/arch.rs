@@ -8,7 +8,7 @@
 use klp_core::branch::{Branch, BranchError, BranchKind, BranchTarget, Code, Reach};
 use klp_core::ftrace::{PatchSite, Redirected, Registers, RegsLayout, RegsNeeded, ReturnFrame, SiteError};
 use klp_core::reloc::{RelocError, Relocation};
-use klp_core::unwind::{Cursor, Memory, Step, Unreliable};
+use klp_core::unwind::{Cursor, Machine, Saved, Step, Unreliable};
 use klp_core::{Addr, Architecture, Endian, FarBranch, FtraceRedirect, Relocate, Unwind};
 
 pub(crate) struct Toy<const STUB: bool>;
@@ -143,13 +143,22 @@ impl<const STUB: bool> Relocate for Toy<STUB> {
 impl<const STUB: bool> Unwind for Toy<STUB> {
     const FRAME_ALIGN: u64 = 16;
 
-    /// A frame record is two words at the frame pointer: the caller's frame pointer, the return address.
-    fn step(cursor: &Cursor, bottom: Addr, memory: &impl Memory) -> Result<Step, Unreliable> {
+    fn switched_out(saved: &Saved, _: &impl Machine) -> Result<Cursor, Unreliable> {
+        Ok(Cursor { pc: saved.pc, sp: saved.sp, fp: saved.fp, exact: true })
+    }
+
+    /// A frame record is two words at the frame pointer: the caller's frame pointer, the return address. Its lowest bit
+    /// marks a register block instead: frame pointer, program counter, stack pointer.
+    fn step(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> Result<Step, Unreliable> {
         if cursor.fp == bottom {
             return Ok(Step::Bottom);
         }
-        let word = |addr| memory.word(addr).ok_or(Unreliable::CouldNotReadStack(addr));
-        let (fp, pc) = (word(cursor.fp)?, word(cursor.fp + 8)?);
-        Ok(Step::Frame(Cursor { pc, sp: cursor.fp + 16, fp }))
+        let word = |addr| machine.word(addr).ok_or(Unreliable::CouldNotReadStack(addr));
+        let at = cursor.fp & !1;
+        let (fp, pc) = (word(at)?, word(at + 8)?);
+        if cursor.fp & 1 == 1 {
+            return Ok(Step::Interrupted(Cursor { pc, sp: word(at + 16)?, fp, exact: true }));
+        }
+        Ok(Step::Caller(Cursor { pc, sp: at + 16, fp, exact: false }))
     }
 }

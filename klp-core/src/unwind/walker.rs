@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! The walk itself: what is the same on every architecture.
+
+use super::{
+    Code, Cursor, Found, Frame, MAX_FRAMES, Machine, Memory, ReturnTrampoline, Saved, Step, Unreliable,
+    UnwindInfo, UnwindTable,
+};
+use crate::platform::Range;
+use crate::{Addr, Architecture};
+
+/// How many bytes before a return address [`FarBranch::follows_call`](crate::FarBranch::follows_call) is shown.
+const CALL_SIZE: usize = 8;
+
+/// Most times that one frame's return address may be kept by somebody: each keeper twice.
+const MAX_KEPT: usize = 2 * ReturnTrampoline::ALL.len();
+
+/// Where a walk starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the context switch of a task that is switched out.
+    SwitchedOut(Saved),
+    /// In code whose registers are known: a CPU of a memory image, an interrupted task in NMI.
+    At(Cursor),
+}
+
+/// A task that is held still.
+#[derive(Clone, Copy, Debug)]
+pub struct Task<'a> {
+    /// Where to start.
+    pub start: Start,
+    /// The stacks it may be on, in the one order in which they can have been entered: innermost first, the task's own
+    /// last. A walk moves towards the end of the list and never back.
+    pub stacks: &'a [Range],
+    /// See [`Unwind::step`](super::Unwind::step).
+    pub bottom: Addr,
+}
+
+/// What whoever collects the frames wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The caller.
+    Continue,
+    /// Nothing more: this frame decides.
+    Stop,
+}
+
+/// How a walk that did not fail ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every function that the task may return to was reported.
+    Reliable,
+    /// Whoever collects the frames had seen enough.
+    Stopped,
+}
+
+/// Reports every function that the task may return to, the newest first.
+///
+/// The frames reported before an error are good as far as they go: each passed all checks.
+///
+/// # Errors
+///
+/// [`Unreliable`], as soon as anything cannot be known for certain.
+pub fn walk<A: Architecture>(
+    task: &Task<'_>,
+    machine: &impl Machine,
+    mut found: impl FnMut(&Frame) -> Next,
+) -> Result<Verdict, Unreliable> {
+    let mut walk = Walk::<A, _>::new(task, machine)?;
+    for _ in 0..MAX_FRAMES {
+        if found(&walk.frame) == Next::Stop {
+            return Ok(Verdict::Stopped);
+        }
+        if !walk.step()? {
+            return Ok(Verdict::Reliable);
+        }
+    }
+    Err(Unreliable::TooManyFrames(walk.frame.cursor.sp))
+}
+
+/// The machine, as far as a task's stacks: what an architecture gets to see.
+struct Bounded<'a, M> {
+    machine: &'a M,
+    /// The stacks that may still be looked at: the one the walk is on, and those it may come to.
+    stacks: &'a [Range],
+}
+
+impl<M> Bounded<'_, M> {
+    /// The number of the stack that `sp` lies in. A stack pointer may also be just above the stack: then it is empty.
+    fn stack_of(&self, sp: Addr) -> Option<usize> {
+        self.stacks.iter().position(|stack| sp.wrapping_sub(stack.start) <= stack.size)
+    }
+}
+
+impl<M: Machine> Memory for Bounded<'_, M> {
+    fn word(&self, addr: Addr) -> Option<u64> {
+        let inside = |stack: &Range| {
+            let offset = addr.wrapping_sub(stack.start);
+            offset < stack.size && stack.size - offset >= 8
+        };
+        if addr.is_multiple_of(8) && self.stacks.iter().any(inside) { self.machine.word(addr) } else { None }
+    }
+}
+
+impl<M: Machine> Machine for Bounded<'_, M> {
+    fn code(&self, pc: Addr) -> Code {
+        self.machine.code(pc)
+    }
+
+    fn text(&self, addr: Addr, bytes: &mut [u8]) -> bool {
+        self.machine.text(addr, bytes)
+    }
+
+    fn pending_return(&self, keeper: ReturnTrampoline, nth: usize) -> Option<Addr> {
+        self.machine.pending_return(keeper, nth)
+    }
+
+    fn unwind_info(&self) -> UnwindInfo {
+        self.machine.unwind_info()
+    }
+
+    fn unwind_table(&self, pc: Addr) -> Option<UnwindTable<'_>> {
+        self.machine.unwind_table(pc)
+    }
+}
+
+struct Walk<'a, A, M> {
+    machine: Bounded<'a, M>,
+    bottom: Addr,
+    frame: Frame,
+    /// What the frame's code is.
+    code: Code,
+    /// How many return addresses of each keeper frames have returned to.
+    kept: [usize; ReturnTrampoline::ALL.len()],
+    arch: core::marker::PhantomData<A>,
+}
+
+impl<'a, A: Architecture, M: Machine> Walk<'a, A, M> {
+    fn new(task: &Task<'a>, machine: &'a M) -> Result<Self, Unreliable> {
+        let machine = Bounded { machine, stacks: task.stacks };
+        let cursor = match task.start {
+            Start::SwitchedOut(saved) => A::switched_out(&saved, &machine)?,
+            Start::At(cursor) => cursor,
+        };
+        let mut walk = Walk {
+            machine,
+            bottom: task.bottom,
+            frame: Frame { cursor, found: Found::Start },
+            code: Code::Function,
+            kept: [0; ReturnTrampoline::ALL.len()],
+            arch: core::marker::PhantomData,
+        };
+        walk.enter_stack(cursor.sp)?;
+        // A switched-out task's frame is that of the scheduler, and where it continues is not always saved.
+        if cursor.pc != 0 {
+            walk.code = walk.check_code(&cursor)?;
+        } else if !matches!(task.start, Start::SwitchedOut(_)) {
+            return Err(Unreliable::NotText(0));
+        }
+        Ok(walk)
+    }
+
+    /// Moves to the caller; `false` at the true bottom.
+    fn step(&mut self) -> Result<bool, Unreliable> {
+        let callee = self.frame.cursor;
+        match A::step(&callee, self.bottom, &self.machine)? {
+            Step::Bottom => self.check_kept().map(|()| false),
+            Step::Caller(caller) => {
+                // Entry code calls, but nobody calls it: what is above it is a register block, which is no caller.
+                if self.code == Code::Entry {
+                    return Err(Unreliable::Unwalkable(callee.pc));
+                }
+                self.advance(&callee, caller.sp)?;
+                self.frame = self.returned_to(caller)?;
+                Ok(true)
+            }
+            Step::Interrupted(interrupted) => {
+                self.advance(&callee, interrupted.sp)?;
+                self.code = self.check_code(&interrupted)?;
+                self.frame = Frame { cursor: interrupted, found: Found::Registers };
+                Ok(true)
+            }
+        }
+    }
+
+    /// The caller's stack pointer must be above the callee's, on the same stack, or be on one that was entered earlier.
+    fn advance(&mut self, callee: &Cursor, sp: Addr) -> Result<(), Unreliable> {
+        if !sp.is_multiple_of(A::FRAME_ALIGN) {
+            return Err(Unreliable::Misaligned(sp));
+        }
+        let on = self.machine.stacks.first().map_or(0, |stack| stack.start);
+        self.enter_stack(sp)?;
+        let still_on = self.machine.stacks.first().map_or(0, |stack| stack.start);
+        if on == still_on && sp <= callee.sp {
+            return Err(Unreliable::DidNotAdvance(sp));
+        }
+        Ok(())
+    }
+
+    /// Gives up the stacks that are inside of the one `sp` is on.
+    fn enter_stack(&mut self, sp: Addr) -> Result<(), Unreliable> {
+        match self.machine.stack_of(sp) {
+            Some(number) => {
+                self.machine.stacks = &self.machine.stacks[number..];
+                Ok(())
+            }
+            None => Err(Unreliable::WrongStack(sp)),
+        }
+    }
+
+    /// The frame that a return address belongs to: a trampoline's is looked up, and every one is checked.
+    fn returned_to(&mut self, mut caller: Cursor) -> Result<Frame, Unreliable> {
+        let mut found = match self.machine.unwind_info() {
+            UnwindInfo::Frames => Found::Chain,
+            UnwindInfo::Tables(_) => Found::Table,
+        };
+        for _ in 0..=MAX_KEPT {
+            caller.pc = A::strip_return_address(caller.pc);
+            let Code::ReturnTrampoline(keeper) = self.machine.code(caller.pc) else {
+                self.code = self.check_code(&caller)?;
+                return Ok(Frame { cursor: caller, found });
+            };
+            let taken = &mut self.kept[keeper as usize];
+            caller.pc = self.machine.pending_return(keeper, *taken).ok_or(Unreliable::ReturnLost(keeper))?;
+            *taken += 1;
+            found = Found::Kept(keeper);
+        }
+        Err(Unreliable::Unwalkable(caller.pc))
+    }
+
+    /// Whether a frame can be at `cursor.pc`, and a call have led on from there.
+    fn check_code(&self, cursor: &Cursor) -> Result<Code, Unreliable> {
+        let pc = cursor.pc;
+        // A return address belongs to the function that its call is in, which may end with that call.
+        let code = self.machine.code(cursor.in_function());
+        match code {
+            Code::NotText => return Err(Unreliable::NotText(pc)),
+            Code::Generated | Code::ReturnTrampoline(_) => return Err(Unreliable::Unwalkable(pc)),
+            Code::Function | Code::AbiFunction | Code::Entry => {}
+        }
+        let mut before = [0; CALL_SIZE];
+        let mut follows_call = || {
+            self.machine.text(pc.wrapping_sub(CALL_SIZE as u64), &mut before) && A::follows_call(pc, &before)
+        };
+        if cursor.exact || follows_call() { Ok(code) } else { Err(Unreliable::NotAfterCall(pc)) }
+    }
+
+    /// At the bottom no keeper may have a return address left: some frame was missed.
+    fn check_kept(&self) -> Result<(), Unreliable> {
+        for keeper in ReturnTrampoline::ALL {
+            if self.machine.pending_return(keeper, self.kept[keeper as usize]).is_some() {
+                return Err(Unreliable::ReturnLeft(keeper));
+            }
+        }
+        Ok(())
+    }
+}
