@@ -270,7 +270,7 @@ impl Stack {
         Stack {
             start,
             words: vec![0; size / 8],
-            cursor: Cursor { pc: 0, sp: start, fp: 0 },
+            cursor: Cursor { pc: 0, sp: start, fp: 0, exact: false },
             bottom: start,
             links: Vec::new(),
             terminator: None,

@@ -9,7 +9,7 @@ use klp_core::ftrace::{
     FtraceRedirect, PatchSite, Redirected, Registers, RegsLayout, RegsNeeded, ReturnFrame, SiteError,
 };
 use klp_core::reloc::{RelocError, Relocate, Relocation};
-use klp_core::unwind::{Cursor, Memory, Step, Unreliable, Unwind};
+use klp_core::unwind::{Cursor, Machine, Saved, Step, Unreliable, Unwind};
 use klp_core::{Addr, Architecture, Endian};
 
 use crate::report::Outcome;
@@ -186,13 +186,17 @@ impl Relocate for Wrong {
 impl Unwind for Wrong {
     const FRAME_ALIGN: u64 = Ppc64::FRAME_ALIGN;
 
-    fn step(cursor: &Cursor, bottom: Addr, memory: &impl Memory) -> Result<Step, Unreliable> {
+    fn switched_out(saved: &Saved, machine: &impl Machine) -> Result<Cursor, Unreliable> {
+        Ppc64::switched_out(saved, machine)
+    }
+
+    fn step(cursor: &Cursor, bottom: Addr, memory: &impl Machine) -> Result<Step, Unreliable> {
         if has("reads misaligned words") {
             let _ = memory.word(cursor.sp | 4);
         }
         let end = |fault: &str, error| if has(fault) { Ok(Step::Bottom) } else { Err(error) };
         match Ppc64::step(cursor, bottom, memory) {
-            Ok(Step::Frame(next)) if has("skips frames") => Ppc64::step(&next, bottom, memory),
+            Ok(Step::Caller(next)) if has("skips frames") => Ppc64::step(&next, bottom, memory),
             Err(error @ Unreliable::CouldNotReadStack(_)) => end("ends where it cannot read", error),
             Err(error @ Unreliable::DidNotAdvance(_)) => end("ends where it does not advance", error),
             Err(error @ Unreliable::Misaligned(_)) => end("ends at misaligned frames", error),

@@ -3,7 +3,9 @@
 
 use std::cell::RefCell;
 
-use klp_core::unwind::{Cursor, Memory, Step, Unreliable};
+use klp_core::unwind::{
+    Code, Cursor, Machine, Memory, ReturnTrampoline, Step, Unreliable, UnwindInfo, UnwindTable,
+};
 use klp_core::{Addr, Architecture};
 use proptest::prelude::*;
 
@@ -69,21 +71,52 @@ enum End {
     Unreliable(Unreliable),
 }
 
+/// A stack and nothing else.
+struct Words<'a, M>(&'a M);
+
+impl<M: Memory> Memory for Words<'_, M> {
+    fn word(&self, addr: Addr) -> Option<u64> {
+        self.0.word(addr)
+    }
+}
+
+impl<M: Memory> Machine for Words<'_, M> {
+    fn code(&self, _: Addr) -> Code {
+        Code::Function
+    }
+
+    fn text(&self, _: Addr, _: &mut [u8]) -> bool {
+        false
+    }
+
+    fn pending_return(&self, _: ReturnTrampoline, _: usize) -> Option<Addr> {
+        None
+    }
+
+    fn unwind_info(&self) -> UnwindInfo {
+        UnwindInfo::Frames
+    }
+
+    fn unwind_table(&self, _: Addr) -> Option<UnwindTable<'_>> {
+        None
+    }
+}
+
 /// Walks as the walker does: its own rule is that the stack pointer rises with every frame.
 fn walk<A: Architecture>(stack: &Stack, memory: &impl Memory) -> (Vec<Addr>, End) {
     let (mut cursor, mut found) = (stack.cursor, Vec::new());
     loop {
-        match A::step(&cursor, stack.bottom, memory) {
+        match A::step(&cursor, stack.bottom, &Words(memory)) {
             Ok(Step::Bottom) => return (found, End::Bottom),
             Err(reason) => return (found, End::Unreliable(reason)),
             // The first frame's own stack pointer may be the lowest word of the stack.
-            Ok(Step::Frame(next)) if next.sp <= cursor.sp => {
+            Ok(Step::Caller(next)) if next.sp <= cursor.sp => {
                 return (found, End::Unreliable(Unreliable::DidNotAdvance(next.sp)));
             }
-            Ok(Step::Frame(next)) if found.len() > stack.words.len() => {
+            Ok(Step::Caller(next)) if found.len() > stack.words.len() => {
                 return (found, End::Unreliable(Unreliable::NotText(next.pc)));
             }
-            Ok(Step::Frame(next)) => {
+            Ok(Step::Caller(next)) => {
                 found.push(next.pc);
                 cursor = next;
             }
@@ -208,8 +241,11 @@ fn random<A: Architecture>(d: &'static Description) -> Check {
     ];
     let words = prop::collection::vec(word, good.words.len());
     for_all(2000, &(words, good.start..end), |(words, start)| {
-        let stack =
-            Stack { words, cursor: Cursor { pc: 0, sp: start & !7, fp: start & !15 }, ..good.clone() };
+        let stack = Stack {
+            words,
+            cursor: Cursor { pc: 0, sp: start & !7, fp: start & !15, exact: false },
+            ..good.clone()
+        };
         let bad = RefCell::new(None);
         let memory = |addr: Addr| {
             if addr.is_multiple_of(8) {
