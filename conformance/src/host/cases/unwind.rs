@@ -116,7 +116,7 @@ fn walk<A: Architecture>(stack: &Stack, memory: &impl Memory) -> (Vec<Addr>, End
             Ok(Step::Caller(next)) if found.len() > stack.words.len() => {
                 return (found, End::Unreliable(Unreliable::NotText(next.pc)));
             }
-            Ok(Step::Caller(next)) => {
+            Ok(Step::Caller(next) | Step::Interrupted(next)) => {
                 found.push(next.pc);
                 cursor = next;
             }
