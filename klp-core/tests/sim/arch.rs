@@ -8,7 +8,7 @@
 use klp_core::branch::{Branch, BranchError, BranchKind, BranchTarget, Code, Reach};
 use klp_core::ftrace::{PatchSite, Redirected, Registers, RegsLayout, RegsNeeded, ReturnFrame, SiteError};
 use klp_core::reloc::{RelocError, Relocation};
-use klp_core::unwind::{Cursor, Machine, Saved, Step, Unreliable};
+use klp_core::unwind::{Cursor, Machine, Saved, Step, Unreliable, UnwindInfo};
 use klp_core::{Addr, Architecture, Endian, FarBranch, FtraceRedirect, Relocate, Unwind};
 
 pub(crate) struct Toy<const STUB: bool>;
@@ -147,18 +147,44 @@ impl<const STUB: bool> Unwind for Toy<STUB> {
         Ok(Cursor { pc: saved.pc, sp: saved.sp, fp: saved.fp, exact: true })
     }
 
-    /// A frame record is two words at the frame pointer: the caller's frame pointer, the return address. Its lowest bit
-    /// marks a register block instead: frame pointer, program counter, stack pointer.
+    /// With [`UnwindInfo::Frames`], a frame record is two words at the frame pointer: the caller's frame pointer, the
+    /// return address. The frame pointer's lowest bit marks a register block instead: frame pointer, program counter, stack
+    /// pointer. The bottom has the frame pointer `bottom`; zero ends a chain that is broken.
+    ///
+    /// With tables, an entry's first byte is the frame's size in units of 16 bytes, and the return address its last word.
+    ///
+    /// Code that was interrupted at a landing pad has its caller in a register, and has lost it at a return.
     fn step(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> Result<Step, Unreliable> {
+        let word = |addr| machine.word(addr).ok_or(Unreliable::CouldNotReadStack(addr));
+        if let UnwindInfo::Tables(_) = machine.unwind_info() {
+            if cursor.sp == bottom {
+                return Ok(Step::Bottom);
+            }
+            let pc = cursor.in_function();
+            let entry = machine.unwind_table(pc).and_then(|table| table.find(pc));
+            let size = entry.map(|entry| 16 * u64::from(entry[0])).ok_or(Unreliable::NoUnwindInfo(pc))?;
+            let sp = cursor.sp.wrapping_add(size);
+            return Ok(Step::Caller(Cursor { pc: word(sp.wrapping_sub(8))?, sp, fp: 0, exact: false }));
+        }
+        let mut insn = NOP;
+        if cursor.exact && machine.text(cursor.pc, &mut insn) {
+            match insn {
+                PAD => return Err(Unreliable::CallerInRegister(cursor.pc)),
+                RET => return Err(Unreliable::Exception(cursor.pc)),
+                _ => {}
+            }
+        }
         if cursor.fp == bottom {
             return Ok(Step::Bottom);
         }
-        let word = |addr| machine.word(addr).ok_or(Unreliable::CouldNotReadStack(addr));
-        let at = cursor.fp & !1;
-        let (fp, pc) = (word(at)?, word(at + 8)?);
-        if cursor.fp & 1 == 1 {
-            return Ok(Step::Interrupted(Cursor { pc, sp: word(at + 16)?, fp, exact: true }));
+        if cursor.fp == 0 {
+            return Err(Unreliable::NotTheBottom(cursor.sp));
         }
-        Ok(Step::Caller(Cursor { pc, sp: at + 16, fp, exact: false }))
+        let at = cursor.fp & !1;
+        let (fp, pc) = (word(at)?, word(at.wrapping_add(8))?);
+        if cursor.fp & 1 == 1 {
+            return Ok(Step::Interrupted(Cursor { pc, sp: word(at.wrapping_add(16))?, fp, exact: true }));
+        }
+        Ok(Step::Caller(Cursor { pc, sp: at.wrapping_add(16), fp, exact: false }))
     }
 }
