@@ -66,6 +66,17 @@ impl<'a> ReturnStack<'a> {
         ReturnStack { words, base }
     }
 
+    /// The return stack of the task whose machine stack starts at address `base`, only to be looked at. `None` if the task
+    /// has never used it. The task is held still.
+    pub fn of(words: &'a [AtomicU64], base: Addr, owner: u64) -> Option<ReturnStack<'a>> {
+        (words[OWNER].load(Ordering::Relaxed) == owner).then_some(ReturnStack { words, base })
+    }
+
+    /// Frame `nth`, the newest being 0.
+    pub fn newest(&self, nth: usize) -> Option<ReturnFrame> {
+        Some(self.frame(self.count().checked_sub(1)?.checked_sub(nth)?))
+    }
+
     /// Pushes the frame of a call that is being redirected.
     ///
     /// Looks at no frame below. One that can no longer return (its task never came back from the call, as in
@@ -147,6 +158,11 @@ mod tests {
         for frame in [outer, inner, tail_call] {
             assert_eq!(stack.push(frame, SIZE), Ok(()));
         }
+        assert_eq!(
+            [0, 1, 2, 3].map(|nth| stack.newest(nth)),
+            [Some(tail_call), Some(inner), Some(outer), None]
+        );
+        assert!(ReturnStack::of(&words, BASE, 1).is_some() && ReturnStack::of(&words, BASE, 2).is_none());
         assert_eq!(stack.pop(inner.sp), Some(tail_call));
         assert_eq!(stack.pop(inner.sp), Some(inner));
         assert_eq!(ReturnStack::claim(&words, BASE, 1).pop(outer.sp), Some(outer));

@@ -51,6 +51,8 @@ pub enum Code {
     /// rustc compiled, where it lacks a kernel's frame layout (`-mpacked-stack` on s390). Elsewhere the same as
     /// [`Function`](Self::Function).
     AbiFunction,
+    /// Text that was discarded after boot. Whoever called from there never returns (`start_kernel`); the bytes are gone.
+    Discarded,
     /// Entry code: it has no frames that a walk could step over, only register blocks, and the bottom.
     Entry,
     /// Code made at run time, whose frames nobody describes: BPF programs, ftrace's trampolines, probes' slots.

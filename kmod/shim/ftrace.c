@@ -73,16 +73,21 @@ static void notrace klp_ftrace_handler(unsigned long ip, unsigned long parent_ip
 	preempt_enable_notrace();
 }
 
+/* Random, drawn when the task is made, and the same for all its life. */
+u64 notrace klp_shim_owner(const struct task_struct *task)
+{
+#ifdef CONFIG_STACKPROTECTOR
+	return (u64)task ^ task->stack_canary;
+#else
+	return (u64)task;
+#endif
+}
+
 void notrace klp_shim_current(struct klp_current *out)
 {
 	out->stack = (u64)task_stack_page(current);
 	out->size = THREAD_SIZE;
-#ifdef CONFIG_STACKPROTECTOR
-	/* Random, drawn when the task is made, and the same for all its life. */
-	out->owner = (u64)current ^ current->stack_canary;
-#else
-	out->owner = (u64)current;
-#endif
+	out->owner = klp_shim_owner(current);
 }
 
 struct klp_range klp_shim_return_stub_text;

@@ -32,7 +32,7 @@ DEFINE_STATIC_CALL_NULL(klp_each_symbol, *(int (*)(klp_each_symbol_fn, void *))N
 #define KLP_EACH_SYMBOL "kallsyms_on_each_symbol"
 #endif
 
-static bool klp_shim_resolve(const char *name, u64 *addr)
+bool klp_shim_resolve(const char *name, u64 *addr)
 {
 	*addr = static_call(klp_lookup_name)(name);
 	if (!*addr)
@@ -66,6 +66,11 @@ static unsigned long klp_lookup_name_address(void)
 }
 
 u64 klp_shim_return_probe;
+
+u64 klp_shim_lookup(const char *name)
+{
+	return static_call(klp_lookup_name)(name);
+}
 
 int klp_shim_kallsyms_init(void)
 {

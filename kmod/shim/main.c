@@ -121,6 +121,8 @@ static int __init klp_init(void)
 	int ret = klp_shim_kallsyms_init();
 
 	klp_shim_ftrace_init();
+	if (!ret)
+		ret = klp_shim_text_init();
 	if (ret)
 		return ret;
 	ret = klp_shim_sysfs_init();
@@ -129,6 +131,8 @@ static int __init klp_init(void)
 	ret = klp_shim_modules_init();
 	if (ret)
 		klp_shim_sysfs_exit();
+	else
+		klp_shim_stacks_init();
 	return ret;
 }
 
@@ -136,6 +140,7 @@ static int __init klp_init(void)
 static void __exit klp_exit(void)
 {
 	klp_shim_modules_exit();
+	klp_shim_stacks_exit();
 	cancel_delayed_work_sync(&klp_drain);
 	klp_shim_sysfs_exit();
 	klp_shim_search_from(__builtin_frame_address(0));

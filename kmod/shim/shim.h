@@ -17,6 +17,7 @@ struct klp_node;
 struct klp_patch;
 struct klp_object;
 struct klp_original;
+struct klp_stack;
 
 /* Bytes that a hook keeps for the Rust side's FuncRedirect. */
 #define KLP_REDIRECT_SIZE 96
@@ -32,25 +33,33 @@ struct klp_current {
 	u64 stack, size, owner;
 };
 
-/* Return addresses of one task that return probes may have taken off its stack; more than these are not listed. */
-#define KLP_MAX_PROBED 32
-
-/*
- * A task as the engine sees it with the machine stopped; `sp` is its stack pointer. Return addresses that tracers took
- * off the stack: of the function-graph tracer in `graph_size` bytes at `graph`, of return probes in `probed`, of which
- * there are `probed_count`.
- */
-struct klp_task {
-	s32 pid;
-	char comm[16];
-	u32 probed_count;
-	u64 stack, size, sp;
-	u64 graph, graph_size;
-	u64 probed[KLP_MAX_PROBED];
-};
-
 struct klp_range {
 	u64 start, size;
+};
+
+/* Where the walk of a task's stack starts. */
+enum klp_start {
+	KLP_START_SWITCHED_OUT,	/* sp, pc, fp: as the context switch saved them */
+	KLP_START_AT,		/* sp, pc, fp: registers */
+	KLP_START_RUNNING,
+	KLP_START_NO_STACK,	/* it has exited */
+};
+
+/*
+ * A task that is held still. `stack`: its machine stack; `bottom`: see Unwind::step in klp-core; `owner`: as in struct
+ * klp_current. Return addresses that the function-graph tracer took off the stack are in the `graph_size` bytes at `graph`. A
+ * search of the words on its stack begins at `floor`.
+ */
+struct klp_task {
+	struct task_struct *task;
+	s32 pid;
+	char comm[16];
+	u32 start;
+	u64 sp, pc, fp;
+	u64 stack, size, bottom;
+	u64 owner;
+	u64 graph, graph_size;
+	u64 floor;
 };
 
 struct klp_module {
@@ -80,6 +89,19 @@ extern const struct klp_regs_layout klp_shim_regs_layout;
 extern struct klp_range klp_shim_return_stub_text;
 extern int klp_shim_fail_nth;
 
+/* What there is of text, and what is put in place of return addresses (0: nothing); constant once initialised. */
+struct klp_text {
+	struct klp_range core, init, entry;
+	u64 graph, probe;
+};
+extern struct klp_text klp_shim_text;
+
+/* An objtool table: `count` words at `ip`, as many entries at `entries`; `index_count` words at `index`, if any. */
+struct klp_table {
+	u64 ip, entries, count;
+	u64 index, index_count, index_start, index_block;
+};
+
 void *klp_shim_alloc(size_t size);
 void klp_shim_free(const void *memory);
 void klp_shim_log(unsigned int level, const char *line);
@@ -92,6 +114,7 @@ void klp_shim_sleep(unsigned int ms);
 /* Any context. */
 void klp_shim_current(struct klp_current *out);
 u64 klp_shim_return_stub(void);
+u64 klp_shim_owner(const struct task_struct *task);
 
 size_t klp_shim_hook_size(void);
 void klp_shim_hook_init(struct klp_hook *hook, u64 site, bool full_regs);
@@ -119,6 +142,16 @@ int klp_shim_object_callback(struct klp_object *obj, unsigned int which);
 typedef bool (*klp_task_fn)(void *context, const struct klp_task *task);
 void klp_shim_stopped_each_task(klp_task_fn each, void *context);
 
+/* Any context, the task held still. `keeper` is a ReturnTrampoline of klp-core: 0 graph, 1 probe. 0: no more. */
+u64 klp_shim_pending_return(struct task_struct *task, unsigned int keeper, size_t nth);
+/* Any context, preemption off. What is in no module's text but generated at run time is the second. */
+bool klp_shim_is_module_text(u64 pc, struct klp_range *text);
+bool klp_shim_is_generated_text(u64 pc);
+/* Whether the kernel's unwind information is in tables; 1: the format has an end bit, 2: a signal bit. */
+extern const u32 klp_shim_table_format;
+bool klp_shim_module_table(u64 pc, struct klp_table *table);
+extern struct klp_table klp_shim_core_table;
+
 size_t klp_shim_node_size(void);
 int klp_shim_node_add(struct klp_node *node, struct klp_node *parent, unsigned int kind, u32 patch, u32 object,
 		      const char *name, u64 position);
@@ -136,6 +169,15 @@ int klp_shim_sysfs_init(void);
 void klp_shim_sysfs_exit(void);
 /* What calls Rust to search stacks says so first, with its own frame. */
 void klp_shim_search_from(void *frame);
+/* The task is held still. */
+void klp_shim_show_task(struct klp_task *shown, struct task_struct *task);
+/* 0 if the kernel has no such symbol. */
+u64 klp_shim_lookup(const char *name);
+/* As that, and logs what is missing. */
+bool klp_shim_resolve(const char *name, u64 *addr);
+int klp_shim_text_init(void);
+void klp_shim_stacks_init(void);
+void klp_shim_stacks_exit(void);
 /* With the machine stopped or interrupts off. */
 struct task_struct *klp_shim_idle_task(int cpu);
 
@@ -153,5 +195,9 @@ int klp_rs_attr_store(u32 patch, unsigned int attr, bool value);
 /* Milliseconds after which to call again; 0: no need. */
 unsigned int klp_rs_drain(void);
 void klp_rs_exit(void);
+/* Any context, the task held still; the verdict in words is written to `text`. As klp_sdk_walk_stack. */
+int klp_rs_walk_stack(const struct klp_task *task, struct klp_stack *stack, char *text, size_t size);
+/* Logs the first walk that should have been reliable and was not, once. */
+void klp_rs_report_stack(void);
 
 #endif /* _KLP_SHIM_H */

@@ -3,10 +3,7 @@
 #include <linux/atomic.h>
 #include <linux/cpu.h>
 #include <linux/ftrace.h>
-#include <linux/kprobes.h>
-#include <linux/llist.h>
 #include <linux/percpu.h>
-#include <linux/rethook.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
@@ -23,8 +20,11 @@ struct klp_each_task {
 	atomic_t arrived;
 };
 
-/* Stack pointer of each CPU's stopper, which is what runs there while the machine is stopped. */
-static DEFINE_PER_CPU(u64, klp_stopper_sp);
+/* Where each CPU's stopper is, which is what runs there while the machine is stopped. */
+struct klp_here {
+	u64 pc, sp, fp;
+};
+static DEFINE_PER_CPU(struct klp_here, klp_stopper);
 
 /*
  * Where the frames begin that the searching task had before it entered this module. What it has called since, it called
@@ -52,49 +52,58 @@ static void klp_show_graph(struct klp_task *shown, struct task_struct *task)
 #endif
 }
 
-static void klp_show_probed(struct klp_task *shown, u64 addr)
+static bool klp_is_running(struct task_struct *task)
 {
-	if (shown->probed_count < KLP_MAX_PROBED)
-		shown->probed[shown->probed_count] = addr;
-	shown->probed_count++;
-}
-
-static void klp_show_return_probes(struct klp_task *shown, struct task_struct *task)
-{
-	struct llist_node *node;
-
-#ifdef CONFIG_RETHOOK
-	for (node = task->rethooks.first; node; node = node->next)
-		klp_show_probed(shown, (u64)llist_entry(node, struct rethook_node, llist)->ret_addr);
-#endif
-#if defined(CONFIG_KRETPROBES) && !defined(CONFIG_KRETPROBE_ON_RETHOOK)
-	for (node = task->kretprobe_instances.first; node; node = node->next)
-		klp_show_probed(shown, (u64)llist_entry(node, struct kretprobe_instance, llist)->ret_addr);
-#endif
-}
-
-static bool klp_show_task(const struct klp_each_task *call, struct task_struct *task)
-{
-	struct klp_task shown = { .pid = task->pid };
-
-	/* An exited task may have given its stack back. */
-	if (!task_stack_page(task) || !refcount_read(&task->stack_refcount))
-		return true;
-	klp_show_graph(&shown, task);
-	klp_show_return_probes(&shown, task);
-	memcpy(shown.comm, task->comm, sizeof(shown.comm));
-	shown.stack = (u64)task_stack_page(task);
-	shown.size = THREAD_SIZE;
-	if (task == call->searcher)
-		shown.sp = klp_search_floor;
 #ifdef CONFIG_SMP
-	else if (READ_ONCE(task->on_cpu))
+	return READ_ONCE(task->on_cpu);
 #else
-	else if (task == current)
+	return task == current;
 #endif
-		shown.sp = per_cpu(klp_stopper_sp, task_cpu(task));
-	else
-		shown.sp = KLP_TASK_SP(task);
+}
+
+void klp_shim_show_task(struct klp_task *shown, struct task_struct *task)
+{
+	memset(shown, 0, sizeof(*shown));
+	shown->task = task;
+	shown->pid = task->pid;
+	memcpy(shown->comm, task->comm, sizeof(shown->comm));
+	shown->start = KLP_START_NO_STACK;
+	/* An exited task may have given its stack back; one that is about to is dead before. */
+	if (!task_stack_page(task) || !refcount_read(&task->stack_refcount))
+		return;
+	shown->stack = (u64)task_stack_page(task);
+	shown->size = THREAD_SIZE;
+	shown->bottom = KLP_TASK_BOTTOM(task);
+	shown->owner = klp_shim_owner(task);
+	klp_show_graph(shown, task);
+	if (klp_is_running(task)) {
+		shown->start = KLP_START_RUNNING;
+		return;
+	}
+	if (READ_ONCE(task->__state) & TASK_DEAD)
+		return;
+	shown->start = KLP_START_SWITCHED_OUT;
+	shown->sp = KLP_TASK_SP(task);
+	shown->pc = KLP_TASK_PC(task);
+	shown->fp = KLP_TASK_FP(task);
+}
+
+static bool klp_show_stopped(const struct klp_each_task *call, struct task_struct *task)
+{
+	struct klp_task shown;
+
+	klp_shim_show_task(&shown, task);
+	if (!shown.stack)
+		return true;
+	if (shown.start == KLP_START_RUNNING) {
+		const struct klp_here *here = &per_cpu(klp_stopper, task_cpu(task));
+
+		shown.start = KLP_START_AT;
+		shown.sp = here->sp;
+		shown.pc = here->pc;
+		shown.fp = here->fp;
+	}
+	shown.floor = task == call->searcher ? klp_search_floor : shown.sp;
 	return call->each(call->context, &shown);
 }
 
@@ -103,19 +112,21 @@ static int klp_each_task_stopped(void *data)
 {
 	struct klp_each_task *call = data;
 	struct task_struct *process, *task;
+	struct klp_here *here;
 	int cpu;
 
-	this_cpu_write(klp_stopper_sp, (u64)__builtin_frame_address(0));
+	here = this_cpu_ptr(&klp_stopper);
+	KLP_HERE(here->pc, here->sp, here->fp);
 	if (atomic_inc_return(&call->arrived) != num_online_cpus())
 		return 0;
 	for_each_process_thread(process, task) {
-		if (!klp_show_task(call, task))
+		if (!klp_show_stopped(call, task))
 			return 0;
 	}
 	/* Idle tasks are in no list. */
 	for_each_possible_cpu(cpu) {
 		task = klp_shim_idle_task(cpu);
-		if (task && !klp_show_task(call, task))
+		if (task && !klp_show_stopped(call, task))
 			return 0;
 	}
 	return 0;

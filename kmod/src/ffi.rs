@@ -27,19 +27,70 @@ pub(crate) struct KlpCurrent {
 /// `struct klp_task`.
 #[repr(C)]
 pub(crate) struct KlpTask {
+    pub(crate) task: *mut c_void,
     pub(crate) pid: i32,
     pub(crate) comm: [u8; 16],
-    pub(crate) probed_count: u32,
+    pub(crate) start: u32,
+    pub(crate) sp: u64,
+    pub(crate) pc: u64,
+    pub(crate) fp: u64,
     pub(crate) stack: u64,
     pub(crate) size: u64,
-    pub(crate) sp: u64,
+    pub(crate) bottom: u64,
+    pub(crate) owner: u64,
     pub(crate) graph: u64,
     pub(crate) graph_size: u64,
-    pub(crate) probed: [u64; MAX_PROBED],
+    pub(crate) floor: u64,
 }
 
-/// `KLP_MAX_PROBED`
-pub(crate) const MAX_PROBED: usize = 32;
+/// `KLP_START_SWITCHED_OUT`
+pub(crate) const START_SWITCHED_OUT: u32 = 0;
+/// `KLP_START_AT`
+pub(crate) const START_AT: u32 = 1;
+/// `KLP_START_RUNNING`
+pub(crate) const START_RUNNING: u32 = 2;
+
+/// `struct klp_text`.
+#[repr(C)]
+pub(crate) struct KlpText {
+    pub(crate) core: Range,
+    pub(crate) init: Range,
+    pub(crate) entry: Range,
+    pub(crate) graph: u64,
+    pub(crate) probe: u64,
+}
+
+/// `struct klp_table`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct KlpTable {
+    pub(crate) ip: u64,
+    pub(crate) entries: u64,
+    pub(crate) count: u64,
+    pub(crate) index: u64,
+    pub(crate) index_count: u64,
+    pub(crate) index_start: u64,
+    pub(crate) index_block: u64,
+}
+
+/// `struct klp_stack_frame` (`linux/klp_stack.h`).
+#[repr(C)]
+pub(crate) struct KlpStackFrame {
+    pub(crate) pc: u64,
+    pub(crate) sp: u64,
+    pub(crate) found: u32,
+    pub(crate) exact: u32,
+}
+
+/// `struct klp_stack` (`linux/klp_stack.h`).
+#[repr(C)]
+pub(crate) struct KlpStack {
+    pub(crate) frames: *mut KlpStackFrame,
+    pub(crate) size: u32,
+    pub(crate) count: u32,
+    pub(crate) reason: *const c_char,
+    pub(crate) addr: u64,
+}
 
 /// `KLP_REDIRECT_SIZE`
 pub(crate) const REDIRECT_SIZE: usize = 96;
@@ -53,6 +104,9 @@ unsafe extern "C" {
     pub(crate) static klp_shim_regs_layout: RegsLayout;
     pub(crate) static klp_shim_return_stub_text: Range;
     pub(crate) static mut klp_shim_fail_nth: c_int;
+    pub(crate) static klp_shim_text: KlpText;
+    pub(crate) static klp_shim_core_table: KlpTable;
+    pub(crate) static klp_shim_table_format: u32;
 
     pub(crate) fn klp_shim_alloc(size: usize) -> *mut c_void;
     pub(crate) fn klp_shim_free(memory: *const c_void);
@@ -91,6 +145,10 @@ unsafe extern "C" {
     pub(crate) fn klp_shim_set_original(original: *mut KlpOriginal, func: *mut c_void);
     pub(crate) fn klp_shim_object_callback(object: *mut KlpObject, which: c_uint) -> c_int;
     pub(crate) fn klp_shim_stopped_each_task(each: TaskFn, context: *mut c_void);
+    pub(crate) fn klp_shim_pending_return(task: *mut c_void, keeper: c_uint, nth: usize) -> u64;
+    pub(crate) fn klp_shim_is_module_text(pc: u64, text: *mut Range) -> bool;
+    pub(crate) fn klp_shim_is_generated_text(pc: u64) -> bool;
+    pub(crate) fn klp_shim_module_table(pc: u64, table: *mut KlpTable) -> bool;
 
     pub(crate) fn klp_shim_node_size() -> usize;
     pub(crate) fn klp_shim_node_add(

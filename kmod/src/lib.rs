@@ -9,6 +9,7 @@
 //! | `callback` | the ftrace callback |
 //! | `patch_abi` | `struct klp_patch` read into the engine's model |
 //! | `control` | enabling, disabling, draining, sysfs: what users ask for |
+//! | `stacks` | stack walks in the running kernel |
 //! | `tasks` | which tasks may still run a patch's text |
 //!
 //! A panic is a bug in the engine: it traps at once, and the kernel reports an oops with a back trace.
@@ -20,6 +21,7 @@ mod control;
 mod ffi;
 mod patch_abi;
 mod platform;
+mod stacks;
 mod sysfs;
 mod tasks;
 

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Which tasks may still run a patch's text.
 //!
-//! Conservative, and therefore certain: with the machine stopped every register of a task that matters is on its stack
-//! (the scheduler or an exception put it there), so a task that may return into a range of text has a word on its
+//! A task whose stack can be walked reliably may return to the functions on it and to nothing else. Of any other one the
+//! words are searched, which is conservative: with the machine stopped every register of a task that matters is on its
+//! stack (the scheduler or an exception put it there), so a task that may return into a range of text has a word on its
 //! stack, between its stack pointer and the stack's high end, that is an address in the range. A return address that the
 //! function-graph tracer or a return probe took off the stack is in that tracer's own list, which is searched too. Words
 //! that only look like addresses delay a patch's end; they never hasten it.
 
 use core::ffi::c_void;
 
-use klp_core::Architecture;
 use klp_core::platform::{Holder, Range};
+use klp_core::unwind::Next;
+use klp_core::{Addr, Architecture};
 
 use crate::Native;
 use crate::ffi::{self, KlpTask};
+use crate::stacks::{klp_rs_report_stack, walk_task};
 
 struct Search<'a> {
     text: &'a [Range],
@@ -25,20 +28,37 @@ pub(crate) fn find_holder(text: &[Range]) -> Option<Holder> {
     let mut search = Search { text, holder: None };
     // SAFETY: `look_at` is called during the call only, with this context.
     unsafe { ffi::klp_shim_stopped_each_task(look_at, (&raw mut search).cast()) };
+    klp_rs_report_stack();
     search.holder
 }
 
 extern "C" fn look_at(search: *mut c_void, task: *const KlpTask) -> bool {
     // SAFETY: `find_holder` gave us its search, and the shim a task that lives during the call.
     let (search, task) = unsafe { (&mut *search.cast::<Search<'_>>(), &*task) };
-    let probed = usize::try_from(task.probed_count).unwrap_or(usize::MAX);
-    let found = words(task)
-        .chain(range(task.graph, task.graph_size))
-        .chain(task.probed.iter().copied().take(probed))
-        .map(Native::strip_return_address)
-        .find(|word| search.text.iter().any(|text| text.holds_pc(*word)))
-        // Probes that are not listed may hide anything.
-        .or_else(|| (probed > task.probed.len()).then_some(0));
+    let held = |pc: Addr| search.text.iter().any(|text| text.holds_pc(pc));
+    let mut found = None;
+    let walked = walk_task(task, |frame| {
+        if held(frame.cursor.pc) {
+            found = Some(frame.cursor.pc);
+            return Next::Stop;
+        }
+        Next::Continue
+    });
+    if walked.is_err() {
+        let probed =
+            (0..).map_while(|nth| match
+            // SAFETY: the task is held still.
+            unsafe { ffi::klp_shim_pending_return(task.task, 1, nth) }
+        {
+            0 => None,
+            addr => Some(addr),
+        });
+        found = words(task)
+            .chain(range(task.graph, task.graph_size))
+            .chain(probed)
+            .map(Native::strip_return_address)
+            .find(|word| held(*word));
+    }
     search.holder = found.map(|addr| Holder { pid: task.pid, comm: task.comm, addr });
     search.holder.is_none()
 }
@@ -46,7 +66,7 @@ extern "C" fn look_at(search: *mut c_void, task: *const KlpTask) -> bool {
 /// The words of a task's stack that are in use: from its stack pointer, or all of them if that is not on the stack.
 fn words(task: &KlpTask) -> impl Iterator<Item = u64> {
     let end = task.stack + task.size;
-    let start = if task.sp >= task.stack && task.sp < end { task.sp & !7 } else { task.stack };
+    let start = if task.floor >= task.stack && task.floor < end { task.floor & !7 } else { task.stack };
     range(start, end - start)
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Why a stack cannot be walked.
 
+use core::ffi::CStr;
 use core::fmt;
 
 use super::ReturnTrampoline;
@@ -44,25 +45,33 @@ pub enum Unreliable {
 }
 
 impl Unreliable {
-    /// The reason in one word, as tools and reports show it; never changes its meaning.
+    /// The reason in one word, as tools and reports show it.
     pub const fn name(&self) -> &'static str {
+        match self.c_name().to_str() {
+            Ok(name) => name,
+            Err(_) => unreachable!(),
+        }
+    }
+
+    /// The reason in one word, as [`name`](Self::name), for C.
+    pub const fn c_name(&self) -> &'static CStr {
         match self {
-            Self::Running => "running",
-            Self::NoStack => "no-stack",
-            Self::CouldNotReadStack(_) => "could-not-read-stack",
-            Self::DidNotAdvance(_) => "did-not-advance",
-            Self::WrongStack(_) => "wrong-stack",
-            Self::Misaligned(_) => "misaligned",
-            Self::NotText(_) => "not-text",
-            Self::NotAfterCall(_) => "not-after-call",
-            Self::Exception(_) => "exception",
-            Self::CallerInRegister(_) => "caller-in-register",
-            Self::Unwalkable(_) => "unwalkable",
-            Self::NoUnwindInfo(_) => "no-unwind-info",
-            Self::NotTheBottom(_) => "not-the-bottom",
-            Self::ReturnLost(_) => "return-lost",
-            Self::ReturnLeft(_) => "return-left",
-            Self::TooManyFrames(_) => "too-many-frames",
+            Self::Running => c"running",
+            Self::NoStack => c"no-stack",
+            Self::CouldNotReadStack(_) => c"could-not-read-stack",
+            Self::DidNotAdvance(_) => c"did-not-advance",
+            Self::WrongStack(_) => c"wrong-stack",
+            Self::Misaligned(_) => c"misaligned",
+            Self::NotText(_) => c"not-text",
+            Self::NotAfterCall(_) => c"not-after-call",
+            Self::Exception(_) => c"exception",
+            Self::CallerInRegister(_) => c"caller-in-register",
+            Self::Unwalkable(_) => c"unwalkable",
+            Self::NoUnwindInfo(_) => c"no-unwind-info",
+            Self::NotTheBottom(_) => c"not-the-bottom",
+            Self::ReturnLost(_) => c"return-lost",
+            Self::ReturnLeft(_) => c"return-left",
+            Self::TooManyFrames(_) => c"too-many-frames",
         }
     }
 

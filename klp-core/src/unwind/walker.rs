@@ -235,13 +235,24 @@ impl<'a, A: Architecture, M: Machine> Walk<'a, A, M> {
         match code {
             Code::NotText => return Err(Unreliable::NotText(pc)),
             Code::Generated | Code::ReturnTrampoline(_) => return Err(Unreliable::Unwalkable(pc)),
+            Code::Discarded => return Ok(code),
             Code::Function | Code::AbiFunction | Code::Entry => {}
         }
         let mut before = [0; CALL_SIZE];
         let mut follows_call = || {
             self.machine.text(pc.wrapping_sub(CALL_SIZE as u64), &mut before) && A::follows_call(pc, &before)
         };
-        if cursor.exact || follows_call() { Ok(code) } else { Err(Unreliable::NotAfterCall(pc)) }
+        if cursor.exact || follows_call() || self.is_bottom(cursor) {
+            Ok(code)
+        } else {
+            Err(Unreliable::NotAfterCall(pc))
+        }
+    }
+
+    /// Whether the frame is the last one. Nothing returns there, so no call need have led on from it: the boot code of
+    /// some kernels makes up the return address of the first function (`secondary_startup_64` on x86).
+    fn is_bottom(&self, cursor: &Cursor) -> bool {
+        A::step(cursor, self.bottom, &self.machine) == Ok(Step::Bottom)
     }
 
     /// At the bottom no keeper may have a return address left: some frame was missed.

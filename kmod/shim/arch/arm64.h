@@ -12,3 +12,10 @@
 #define KLP_REGS_GPRS	KLP_FREGS(regs.regs[0])
 #endif
 #define KLP_TASK_SP(task) ((task)->thread.cpu_context.sp)
+#define KLP_TASK_PC(task) ((task)->thread.cpu_context.pc)
+#define KLP_TASK_FP(task) ((task)->thread.cpu_context.fp)
+#define KLP_TASK_BOTTOM(task) ((u64)task_pt_regs(task))
+
+/* Where the code is that asks; it has a frame record. */
+#define KLP_HERE(pc, sp, fp) \
+	asm volatile("adr %0, .\n\tmov %1, sp\n\tmov %2, x29" : "=r" (pc), "=r" (sp), "=r" (fp))

@@ -5,3 +5,22 @@
 #define KLP_REGS_RA	KLP_FREGS(regs.link)
 #define KLP_REGS_GPRS	KLP_FREGS(regs.gpr[0])
 #define KLP_TASK_SP(task) ((task)->thread.ksp)
+#define KLP_TASK_PC(task) (0)
+#define KLP_TASK_FP(task) (0)
+/*
+ * The lowest frame that entry code made (arch_stack_walk_reliable in arch/powerpc/kernel/stacktrace.c): a register block
+ * and a frame under it; for a kernel thread, where the kernel's headers know the difference, the frame alone.
+ */
+#ifdef KLP_HAVE_USER_INT_FRAME
+#define KLP_TASK_FRAME(task) ((task)->flags & PF_KTHREAD ? STACK_FRAME_MIN_SIZE : STACK_USER_INT_FRAME_SIZE)
+#else
+#define KLP_TASK_FRAME(task) (is_idle_task(task) ? STACK_FRAME_OVERHEAD : STACK_FRAME_OVERHEAD + sizeof(struct pt_regs))
+#endif
+#define KLP_TASK_BOTTOM(task) ((u64)task_stack_page(task) + THREAD_SIZE - KLP_TASK_FRAME(task))
+
+/* Where the code is that asks; it calls others, so it has a frame and has saved LR in its caller's. */
+#define KLP_HERE(pc, sp, fp) do { \
+	asm volatile("mr %0,1" : "=r" (sp)); \
+	(pc) = _THIS_IP_; \
+	(fp) = 0; \
+} while (0)

@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! Stack walks in the running kernel: klp-core's walker over a task that is held still.
+
+use core::cell::{Cell, UnsafeCell};
+use core::ffi::{c_char, c_int};
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use klp_core::Addr;
+use klp_core::platform::{Level, Platform, Range};
+use klp_core::return_stack::{MAX_WORDS, ReturnStack};
+use klp_core::unwind::{
+    BlockIndex, Code, Cursor, Found, Frame, Machine, Memory, Next, ReturnTrampoline, Saved, Start,
+    TableFormat, Task, Unreliable, UnwindInfo, UnwindTable, Verdict, walk,
+};
+
+use crate::Native;
+use crate::ffi::{self, KlpStack, KlpStackFrame, KlpTable, KlpTask};
+use crate::platform::Kernel;
+
+/// The running kernel, as far as one task's walk looks at it. Preemption is off.
+pub(crate) struct Live<'a> {
+    task: &'a KlpTask,
+    /// The module text that was last asked for: neighbouring frames are mostly of the same module.
+    module: Cell<Range>,
+}
+
+fn inside(range: Range, addr: Addr) -> bool {
+    addr.wrapping_sub(range.start) < range.size
+}
+
+impl<'a> Live<'a> {
+    pub(crate) fn new(task: &'a KlpTask) -> Live<'a> {
+        Live { task, module: Cell::default() }
+    }
+
+    fn is_module_text(&self, pc: Addr) -> bool {
+        if inside(self.module.get(), pc) {
+            return true;
+        }
+        let mut text = Range::default();
+        // SAFETY: preemption is off, as whoever holds the task still has it.
+        let found = unsafe { ffi::klp_shim_is_module_text(pc, &raw mut text) };
+        if found {
+            self.module.set(text);
+        }
+        found
+    }
+}
+
+impl Memory for Live<'_> {
+    fn word(&self, addr: Addr) -> Option<u64> {
+        // SAFETY: the walker asks for aligned words inside the stack of the task only, which is held still and so keeps
+        // its stack. Volatile, since it is no Rust object.
+        Some(unsafe { (addr as *const u64).read_volatile() })
+    }
+}
+
+impl Machine for Live<'_> {
+    fn code(&self, pc: Addr) -> Code {
+        // SAFETY: constant once the module is initialised.
+        let text = unsafe { &ffi::klp_shim_text };
+        if inside(text.core, pc) {
+            return match pc {
+                _ if pc == text.graph => Code::ReturnTrampoline(ReturnTrampoline::Graph),
+                _ if pc == text.probe => Code::ReturnTrampoline(ReturnTrampoline::Probe),
+                _ if inside(text.entry, pc) => Code::Entry,
+                _ => Code::Function,
+            };
+        }
+        if inside(text.init, pc) {
+            return Code::Discarded;
+        }
+        if self.is_module_text(pc) {
+            // SAFETY: as above.
+            let stub = unsafe { ffi::klp_shim_return_stub_text };
+            return if inside(stub, pc) {
+                Code::ReturnTrampoline(ReturnTrampoline::Patch)
+            } else {
+                Code::Function
+            };
+        }
+        // SAFETY: takes any address.
+        if unsafe { ffi::klp_shim_is_generated_text(pc) } { Code::Generated } else { Code::NotText }
+    }
+
+    fn text(&self, addr: Addr, bytes: &mut [u8]) -> bool {
+        // SAFETY: constant once the module is initialised.
+        let core = unsafe { ffi::klp_shim_text.core };
+        if inside(core, addr) && inside(core, addr + bytes.len() as u64 - 1) {
+            for (byte, from) in bytes.iter_mut().zip(addr..) {
+                // SAFETY: kernel text is always mapped and readable.
+                *byte = unsafe { (from as *const u8).read_volatile() };
+            }
+            return true;
+        }
+        // SAFETY: the destination is ours; the source may be any address, a fault is an answer.
+        unsafe { ffi::klp_shim_read(bytes.as_mut_ptr().cast(), addr, bytes.len()) }
+    }
+
+    fn pending_return(&self, keeper: ReturnTrampoline, nth: usize) -> Option<Addr> {
+        let addr = match keeper {
+            // SAFETY: the task exists and is held still, so nobody changes its lists.
+            ReturnTrampoline::Graph => unsafe { ffi::klp_shim_pending_return(self.task.task, 0, nth) },
+            // SAFETY: as above.
+            ReturnTrampoline::Probe => unsafe { ffi::klp_shim_pending_return(self.task.task, 1, nth) },
+            ReturnTrampoline::Patch => {
+                // SAFETY: constant once the module is initialised.
+                if unsafe { ffi::klp_shim_return_stub_text.size } == 0 {
+                    return None;
+                }
+                // SAFETY: the low end of the task's stack, which it keeps while it is held still: at least MAX_WORDS
+                // aligned words that only return stacks use.
+                let words =
+                    unsafe { core::slice::from_raw_parts(self.task.stack as *const AtomicU64, MAX_WORDS) };
+                let stack = ReturnStack::of(words, self.task.stack, self.task.owner)?;
+                stack.newest(nth)?.ra
+            }
+        };
+        (addr != 0).then_some(addr)
+    }
+
+    fn unwind_info(&self) -> UnwindInfo {
+        // SAFETY: a constant.
+        match unsafe { ffi::klp_shim_table_format } {
+            1 => UnwindInfo::Tables(TableFormat::EndBit),
+            2 => UnwindInfo::Tables(TableFormat::SignalBit),
+            _ => UnwindInfo::Frames,
+        }
+    }
+
+    fn unwind_table(&self, pc: Addr) -> Option<UnwindTable<'_>> {
+        // SAFETY: constants once the module is initialised.
+        let (text, core) = unsafe { (&ffi::klp_shim_text, &ffi::klp_shim_core_table) };
+        let mut table = KlpTable::default();
+        if inside(text.core, pc) || inside(text.init, pc) {
+            table = *core;
+        // SAFETY: preemption is off, so the module stays.
+        } else if !unsafe { ffi::klp_shim_module_table(pc, &raw mut table) } {
+            return None;
+        }
+        if table.count == 0 {
+            return None;
+        }
+        let count = usize::try_from(table.count).ok()?;
+        // SAFETY: the kernel's own table, or that of a module that holds text on the stack of a task that is held still;
+        // neither changes. The shim says how long it is.
+        let (offsets, entries) = unsafe {
+            (
+                core::slice::from_raw_parts(table.ip as *const i32, count),
+                core::slice::from_raw_parts(table.entries as *const [u8; UnwindTable::ENTRY_SIZE], count),
+            )
+        };
+        let index = (table.index_count != 0).then(|| BlockIndex {
+            start: table.index_start,
+            block: table.index_block,
+            // SAFETY: as above.
+            first: unsafe {
+                core::slice::from_raw_parts(
+                    table.index as *const u32,
+                    usize::try_from(table.index_count).unwrap_or(0),
+                )
+            },
+        });
+        Some(UnwindTable { base: table.ip, offsets, entries, index })
+    }
+}
+
+/// Walks the stack of a task that is held still.
+pub(crate) fn walk_task(task: &KlpTask, found: impl FnMut(&Frame) -> Next) -> Result<Verdict, Unreliable> {
+    let start = match task.start {
+        ffi::START_SWITCHED_OUT => Start::SwitchedOut(Saved { sp: task.sp, pc: task.pc, fp: task.fp }),
+        ffi::START_AT => Start::At(Cursor { pc: task.pc, sp: task.sp, fp: task.fp, exact: true }),
+        ffi::START_RUNNING => return Err(Unreliable::Running),
+        _ => return Err(Unreliable::NoStack),
+    };
+    let stacks = [Range { start: task.stack, size: task.size }];
+    let verdict =
+        walk::<Native>(&Task { start, stacks: &stacks, bottom: task.bottom }, &Live::new(task), found);
+    if let Err(reason) = verdict
+        && reason.is_unexpected()
+    {
+        UNEXPECTED.keep(task, reason);
+    }
+    verdict
+}
+
+/// As `klp_sdk_walk_stack` says (`linux/klp_stack.h`); the verdict in words goes to `text`, if there is any room.
+#[unsafe(no_mangle)]
+extern "C" fn klp_rs_walk_stack(
+    task: *const KlpTask,
+    stack: *mut KlpStack,
+    text: *mut c_char,
+    size: usize,
+) -> c_int {
+    // SAFETY: the shim's task, and its caller's walk, which nobody else uses during the call.
+    let (task, stack) = unsafe { (&*task, &mut *stack) };
+    stack.count = 0;
+    stack.reason = core::ptr::null();
+    stack.addr = 0;
+    let mut fits = true;
+    let verdict = walk_task(task, |frame| {
+        if stack.count == stack.size {
+            fits = false;
+            return Next::Stop;
+        }
+        let shown = KlpStackFrame {
+            pc: frame.cursor.pc,
+            sp: frame.cursor.sp,
+            found: found_number(frame.found),
+            exact: u32::from(frame.cursor.exact),
+        };
+        // SAFETY: `count` is less than `size`, the number of frames there is room for.
+        unsafe { stack.frames.add(stack.count as usize).write(shown) };
+        stack.count += 1;
+        Next::Continue
+    });
+    if size > 0 {
+        // SAFETY: the shim's buffer of that size.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(text.cast::<u8>(), size) };
+        let mut words = Words { bytes, len: 0 };
+        let _ = match verdict {
+            Ok(Verdict::Reliable) => words.write_str("reliable"),
+            Ok(Verdict::Stopped) => words.write_str("stopped: more frames than can be shown"),
+            Err(reason) => write!(words, "unreliable {}: {reason}", reason.name()),
+        };
+    }
+    match verdict {
+        Ok(_) if !fits => -28,
+        Ok(_) => 0,
+        Err(reason) => {
+            stack.reason = reason.c_name().as_ptr();
+            stack.addr = reason.addr().unwrap_or(0);
+            -22
+        }
+    }
+}
+
+/// `enum klp_stack_found`
+fn found_number(found: Found) -> u32 {
+    match found {
+        Found::Start => 0,
+        Found::Chain => 1,
+        Found::Table => 2,
+        Found::Registers => 3,
+        Found::Kept(ReturnTrampoline::Graph) => 4,
+        Found::Kept(ReturnTrampoline::Probe) => 5,
+        Found::Kept(ReturnTrampoline::Patch) => 6,
+    }
+}
+
+/// Text of limited length; what does not fit is cut off. Ends in a zero byte, for C.
+struct Words<'a> {
+    bytes: &'a mut [u8],
+    len: usize,
+}
+
+impl Write for Words<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.bytes.len() - 1 - self.len;
+        let text = &text.as_bytes()[..text.len().min(room)];
+        self.bytes[self.len..self.len + text.len()].copy_from_slice(text);
+        self.len += text.len();
+        self.bytes[self.len] = 0;
+        Ok(())
+    }
+}
+
+/// How many words of a stack are kept for the log.
+const KEPT_WORDS: usize = 64;
+
+/// The first walk that should have been reliable and was not, until it is logged: it is met where nothing can be.
+struct Unexpected {
+    state: AtomicU8,
+    what: UnsafeCell<Option<What>>,
+}
+
+#[derive(Clone, Copy)]
+struct What {
+    pid: i32,
+    comm: [u8; 16],
+    reason: Unreliable,
+    stack: Range,
+    sp: Addr,
+    words: [u64; KEPT_WORDS],
+}
+
+const NOTHING: u8 = 0;
+const KEEPING: u8 = 1;
+const KEPT: u8 = 2;
+const LOGGED: u8 = 3;
+
+// SAFETY: `what` is only touched by whoever moved `state` away from NOTHING, and after that by whoever moved it away from
+// KEPT.
+unsafe impl Sync for Unexpected {}
+
+static UNEXPECTED: Unexpected = Unexpected { state: AtomicU8::new(NOTHING), what: UnsafeCell::new(None) };
+
+impl Unexpected {
+    fn keep(&self, task: &KlpTask, reason: Unreliable) {
+        if self.state.compare_exchange(NOTHING, KEEPING, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            return;
+        }
+        let stack = Range { start: task.stack, size: task.size };
+        let near = reason.addr().filter(|addr| inside(stack, *addr)).unwrap_or(task.sp) & !7;
+        // Some of what lies below tells where the address came from.
+        let sp = near.saturating_sub(8 * 16).max(task.stack);
+        let words = core::array::from_fn(|i| {
+            let addr = sp + 8 * i as u64;
+            if inside(stack, addr) { Live::new(task).word(addr).unwrap_or(0) } else { 0 }
+        });
+        // SAFETY: `state` is KEEPING, which we made it.
+        unsafe { *self.what.get() = Some(What { pid: task.pid, comm: task.comm, reason, stack, sp, words }) };
+        self.state.store(KEPT, Ordering::Release);
+    }
+
+    fn take(&self) -> Option<What> {
+        self.state.compare_exchange(KEPT, LOGGED, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        // SAFETY: `state` was KEPT and we made it LOGGED, so nobody else touches it.
+        unsafe { (*self.what.get()).take() }
+    }
+}
+
+/// Logs the first walk that should have been reliable and was not. Process context.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn klp_rs_report_stack() {
+    let Some(What { pid, comm, reason, stack, sp, words }) = UNEXPECTED.take() else { return };
+    let comm = core::str::from_utf8(&comm).unwrap_or("?").trim_end_matches('\0');
+    Kernel.log(
+        Level::Warning,
+        format_args!(
+            "the stack of task {pid} ({comm}) cannot be walked ({}): {reason}; it is {:#x} to {:#x}; please report this",
+            reason.name(),
+            stack.start,
+            stack.start + stack.size
+        ),
+    );
+    for (line, words) in words.chunks(4).enumerate() {
+        let addr = sp + 32 * line as u64;
+        if !inside(stack, addr) {
+            break;
+        }
+        let [a, b, c, d] = [words[0], words[1], words[2], words[3]];
+        Kernel.log(Level::Warning, format_args!("{addr:016x}: {a:016x} {b:016x} {c:016x} {d:016x}"));
+    }
+}
