@@ -28,15 +28,15 @@ use crate::{Arm64, insn};
 /// `nop`, that is `hint #0`.
 const NOP: u32 = 0xd503_201f;
 /// `mov x9,x30`, that is `orr x9,xzr,x30`.
-const MOV_X9_LR: u32 = 0xaa1e_03e9;
+pub(crate) const MOV_X9_LR: u32 = 0xaa1e_03e9;
 /// `brk #4` of a kprobe (`KPROBES_BRK_IMM` in `arch/arm64/include/asm/brk-imm.h`) on the function, which is a kprobe on
 /// the first of the two instructions. It runs that one in its place.
-const KPROBE: u32 = 0xd420_0080;
+pub(crate) const KPROBE: u32 = 0xd420_0080;
 /// `bti c` and `bti jc`.
 const LANDING_PADS: [u32; 2] = [0xd503_245f, 0xd503_24df];
 
 /// Whether this instruction is `bl`.
-const fn is_bl(insn: u32) -> bool {
+pub(crate) const fn is_bl(insn: u32) -> bool {
     insn >> 26 == 0b10_0101
 }
 

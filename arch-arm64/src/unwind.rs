@@ -7,160 +7,158 @@
 //! caller.sp ≥ fp+16    where in its frame a function puts its record is up to the compiler
 //! ```
 //!
-//! Entry code makes a record too, inside the register block it saves (`arch/arm64/kernel/entry.S`, `kernel_entry`):
-//! zeros when it came from user mode, which ends the chain; else frame pointer and program counter of the code it
-//! interrupted, whose own return address may be in x30 alone. Nothing in the record tells which of the two it is, so the
-//! block around it is looked at.
+//! Entry code makes a record too, inside the register block it saves (`arch/arm64/kernel/entry.S`, `kernel_entry`). It
+//! ends the chain, or stands for the code that an exception interrupted:
+//!
+//! | kernel | from user mode, and in each new task | from the kernel |
+//! |---|---|---|
+//! | to 6.12 | {0, 0} | {x29, pc}: what the block around it holds too |
+//! | later | {0, 0}, then a third word `FRAME_META_TYPE_FINAL` | {0, 0}, `FRAME_META_TYPE_PT_REGS` |
+//!
+//! The caller of interrupted code is never known for certain: whether its return address is in x30, in x9 behind a patch
+//! site, or in a record of its own depends on how far it had got. So the interrupted function is reported, and there the
+//! walk ends; see [`interrupted`].
 
-use klp_core::unwind::{Cursor, Machine, Saved, Step, Unreliable, Unwind};
-use klp_core::{Addr, Architecture};
+mod interrupted;
+
+use klp_core::unwind::{Code, Cursor, Machine, Saved, Step, Unreliable, Unwind};
+use klp_core::{Addr, Architecture, FarBranch};
 
 use crate::Arm64;
+use crate::ftrace::is_bl;
 
-/// `struct pt_regs` as seen from the frame record in it, bytes (`arch/arm64/include/asm/ptrace.h`; the record is at 304).
+/// `struct pt_regs`, offsets in bytes (`arch/arm64/include/asm/ptrace.h`).
 mod pt_regs {
-    /// Below the record: x29.
-    pub(super) const FP: u64 = 304 - 232;
-    /// Below the record: sp.
-    pub(super) const SP: u64 = 304 - 248;
-    /// Below the record: pc.
-    pub(super) const PC: u64 = 304 - 256;
-    /// Above the record: the end of the block.
-    pub(super) const END: u64 = 336 - 304;
+    /// x29
+    pub(super) const FP: u64 = 232;
+    pub(super) const SP: u64 = 248;
+    pub(super) const PC: u64 = 256;
+    /// Behind the registers that user mode chooses (`struct user_pt_regs`).
+    pub(super) const USER_END: u64 = 272;
+    /// The record, where it has two words.
+    pub(super) const RECORD: u64 = 304;
+    /// The size of the whole, where the record has two words.
+    pub(super) const SIZE: u64 = 336;
+    /// The record, where it has three words.
+    pub(super) const META_RECORD: u64 = 296;
 }
 
-/// Whether the record {`fp`, `lr`} at `record` is that of an exception taken in the kernel: it repeats two registers
-/// of the block it lies in, and that block lies directly below the interrupted stack pointer.
-fn is_exception(record: Addr, fp: u64, lr: u64, machine: &impl Machine) -> bool {
-    let holds = |below: u64, value: u64| machine.word(record.wrapping_sub(below)) == Some(value);
-    holds(pt_regs::FP, fp) && holds(pt_regs::PC, lr) && holds(pt_regs::SP, record.wrapping_add(pt_regs::END))
+/// The third word of a record whose first two are zero (`arch/arm64/include/asm/stacktrace/frame.h`).
+mod meta_type {
+    pub(super) const FINAL: u64 = 1;
+    pub(super) const PT_REGS: u64 = 2;
+}
+
+/// The word at `addr`.
+fn read(machine: &impl Machine, addr: Addr) -> Result<u64, Unreliable> {
+    machine.word(addr).ok_or(Unreliable::CouldNotReadStack(addr))
+}
+
+/// The instruction at `addr`.
+fn insn_at(machine: &impl Machine, addr: Addr) -> Option<u32> {
+    let mut code = [0; 4];
+    (addr.is_multiple_of(4) && machine.text(addr, &mut code)).then(|| u32::from_le_bytes(code))
+}
+
+/// Whether the instruction before `pc` is a call.
+fn follows_call(pc: Addr, machine: &impl Machine) -> bool {
+    insn_at(machine, pc.wrapping_sub(4)).is_some_and(|insn| Arm64::follows_call(pc, &insn.to_le_bytes()))
+}
+
+/// Whether the chain ends with the record at `record`, whose first two words are zero.
+fn is_final(record: Addr, bottom: Addr, machine: &impl Machine) -> bool {
+    let offset = record.wrapping_sub(bottom);
+    offset == pt_regs::RECORD
+        || (pt_regs::USER_END..pt_regs::SIZE).contains(&offset)
+            && machine.word(record.wrapping_add(16)) == Some(meta_type::FINAL)
+}
+
+/// Where a task starts that has not run yet: with nothing on its stack, at code that begins with a call (`ret_from_fork`).
+///
+/// A function that was interrupted at its first instruction, called from there, looks alike but for that call: one that
+/// began so would lose its return address, and the call of a patch site comes second.
+fn is_new_task(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> bool {
+    cursor.sp == bottom
+        && insn_at(machine, cursor.pc).is_some_and(is_bl)
+        && !interrupted::is_site_call(cursor.pc, machine)
+}
+
+/// The code that an exception interrupted whose register block starts at `block`.
+fn interrupted_by(block: Addr, machine: &impl Machine) -> Result<Cursor, Unreliable> {
+    let register = |offset: u64| read(machine, block.wrapping_add(offset));
+    let (pc, sp, fp) = (register(pt_regs::PC)?, register(pt_regs::SP)?, register(pt_regs::FP)?);
+    Ok(Cursor { pc, sp, fp, exact: true })
+}
+
+/// The code that an exception interrupted, if the record {`fp`, `lr`} at `record` is in its register block: that lies
+/// directly below the interrupted stack pointer, and holds both words once more.
+///
+/// A record that only looks like one costs nothing but the rest of the walk. One that is not found out, because a handler
+/// changed the block, belongs to a frame of entry code.
+fn exception(record: Addr, (fp, lr): (u64, u64), machine: &impl Machine) -> Option<Cursor> {
+    let block = record.wrapping_sub(pt_regs::RECORD);
+    let interrupted = interrupted_by(block, machine).ok()?;
+    let expected = Cursor { pc: lr, sp: block.wrapping_add(pt_regs::SIZE), fp, exact: true };
+    (interrupted == expected).then_some(interrupted)
 }
 
 impl Unwind for Arm64 {
     /// The stack pointer's (AAPCS64, "Universal stack constraints"); compilers keep records aligned like it.
     const FRAME_ALIGN: u64 = 16;
 
+    /// The context switch saves x30, its return address into `__switch_to`, as the program counter, and with it the frame
+    /// pointer and stack pointer of that function (`arch/arm64/kernel/entry.S`, `cpu_switch_to`). A new task has the
+    /// address of `ret_from_fork` there, which follows no call and begins with one.
     fn switched_out(saved: &Saved, machine: &impl Machine) -> Result<Cursor, Unreliable> {
-        let _ = machine;
-        Ok(Cursor { pc: saved.pc, sp: saved.sp, fp: saved.fp, exact: true })
+        let Saved { pc, sp, fp } = *saved;
+        if !sp.is_multiple_of(Self::FRAME_ALIGN) {
+            return Err(Unreliable::Misaligned(sp));
+        }
+        let exact = !follows_call(pc, machine);
+        if exact && !insn_at(machine, pc).is_some_and(is_bl) {
+            return Err(Unreliable::NotAfterCall(pc));
+        }
+        Ok(Cursor { pc, sp, fp, exact })
     }
 
     /// `bottom` is the address of the register block at the high end of the task's stack, which every task has
     /// (`task_pt_regs`); the words of that block can be read. `cursor.sp` is a lower bound.
     fn step(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> Result<Step, Unreliable> {
-        let read = |addr: Addr| machine.word(addr).ok_or(Unreliable::CouldNotReadStack(addr));
+        if cursor.exact && !is_new_task(cursor, bottom, machine) {
+            return Err(interrupted::no_caller(cursor.pc, machine));
+        }
 
         let record = cursor.fp;
+        if !record.is_multiple_of(8) {
+            return Err(Unreliable::Misaligned(record));
+        }
+        let (fp, lr) = (read(machine, record)?, read(machine, record.wrapping_add(8))?);
+        if (fp, lr) == (0, 0) {
+            if is_final(record, bottom, machine) {
+                return Ok(Step::Bottom);
+            }
+            if machine.word(record.wrapping_add(16)) == Some(meta_type::PT_REGS) {
+                return interrupted_by(record.wrapping_sub(pt_regs::META_RECORD), machine)
+                    .map(Step::Interrupted);
+            }
+        }
+
+        // Only the three-word records lie otherwise.
         if !record.is_multiple_of(Self::FRAME_ALIGN) {
             return Err(Unreliable::Misaligned(record));
         }
-        if record < cursor.sp {
-            return Err(Unreliable::DidNotAdvance(record));
+        if (fp, lr) == (0, 0) || record.wrapping_sub(bottom) < pt_regs::SIZE || cursor.exact {
+            return Err(Unreliable::NotTheBottom(record));
         }
-        let fp = read(record)?;
-        let lr = read(record.wrapping_add(8))?;
-        match (fp, lr) {
-            (0, 0) if record >= bottom => Ok(Step::Bottom),
-            // Zeros below the bottom: newer kernels say in a third word what such a record means, an exception.
-            (0, 0) => Err(Unreliable::Exception(record)),
-            _ if record >= bottom || is_exception(record, fp, lr, machine) => Err(Unreliable::Exception(lr)),
-            _ => {
-                let pc = Self::strip_return_address(lr);
-                Ok(Step::Caller(Cursor { pc, sp: record + 16, fp, exact: false }))
-            }
+        if let Some(interrupted) = exception(record, (fp, lr), machine) {
+            return Ok(Step::Interrupted(interrupted));
         }
+        if machine.code(cursor.in_function()) == Code::Entry {
+            return Err(Unreliable::Exception(lr));
+        }
+        Ok(Step::Caller(Cursor { pc: Self::strip_return_address(lr), sp: record + 16, fp, exact: false }))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const STACK: Addr = 0xffff_8000_0a00_0000;
-    const WORDS: usize = 192;
-    /// The block at the high end: 336 bytes.
-    const BOTTOM: Addr = STACK + 8 * WORDS as u64 - 336;
-    const FINAL: u64 = BOTTOM - STACK + 304;
-    const TEXT: u64 = 0xffff_8000_0800_1000;
-
-    /// Records at +0x20, +0x60 and, ending the chain, in the block.
-    fn stack() -> [u64; WORDS] {
-        let mut words = [0; WORDS];
-        set(&mut words, 0x20, [STACK + 0x60, TEXT]);
-        set(&mut words, 0x60, [STACK + FINAL, TEXT + 0x100]);
-        words
-    }
-
-    fn set(words: &mut [u64; WORDS], offset: u64, record: [u64; 2]) {
-        let at = usize::try_from(offset).expect("small") / 8;
-        words[at..at + 2].copy_from_slice(&record);
-    }
-
-    fn step_from(words: &[u64; WORDS], sp: u64, fp: u64) -> Result<Step, Unreliable> {
-        let cursor = Cursor { pc: TEXT, sp: STACK + sp, fp: STACK + fp };
-        let memory = |addr: Addr| {
-            usize::try_from(addr.checked_sub(STACK)? / 8).ok().and_then(|i| words.get(i).copied())
-        };
-        Arm64::step(&cursor, BOTTOM, &memory)
-    }
-
-    fn step(words: &[u64; WORDS], fp: u64) -> Result<Step, Unreliable> {
-        step_from(words, fp, fp)
-    }
-
-    #[test]
-    fn records_lead_to_the_bottom() {
-        let words = stack();
-        let frame = |pc, sp, fp| Ok(Step::Frame(Cursor { pc, sp: STACK + sp, fp: STACK + fp }));
-        assert_eq!(step_from(&words, 0, 0x20), frame(TEXT, 0x30, 0x60));
-        assert_eq!(step_from(&words, 0x30, 0x60), frame(TEXT + 0x100, 0x70, FINAL));
-        assert_eq!(step_from(&words, 0x70, FINAL), Ok(Step::Bottom));
-    }
-
-    #[test]
-    fn a_signed_return_address_is_stripped() {
-        let mut words = stack();
-        set(&mut words, 0x20, [STACK + 0x60, TEXT & !(0x7f << 48) | 0x2a << 48]);
-        assert!(matches!(step(&words, 0x20), Ok(Step::Frame(Cursor { pc: TEXT, .. }))));
-    }
-
-    #[test]
-    fn a_broken_chain_is_unreliable() {
-        let words = stack();
-        assert_eq!(step_from(&words, 0x30, 0x20), Err(Unreliable::DidNotAdvance(STACK + 0x20)));
-        assert_eq!(step(&words, 0x28), Err(Unreliable::Misaligned(STACK + 0x28)));
-        let beyond = 8 * WORDS as u64;
-        assert_eq!(step(&words, beyond), Err(Unreliable::CouldNotReadStack(STACK + beyond)));
-        let null = Cursor { pc: TEXT, sp: 0, fp: 0 };
-        let nothing = |_: Addr| None;
-        assert_eq!(Arm64::step(&null, BOTTOM, &nothing), Err(Unreliable::CouldNotReadStack(0)));
-    }
-
-    #[test]
-    fn an_exception_is_told_by_the_block_around_its_record() {
-        // Entry code's block at +0x100, its end and so the interrupted stack pointer at +0x250.
-        let (block, record) = (0x100, 0x100 + 304);
-        let interrupted = TEXT + 0x204;
-        let mut words = stack();
-        set(&mut words, record, [STACK + 0x300, interrupted]);
-        assert!(matches!(step(&words, record), Ok(Step::Frame(_))), "a record among other words");
-        set(&mut words, block + 248, [STACK + block + 336, interrupted]);
-        set(&mut words, block + 232, [STACK + 0x300, 0]);
-        assert_eq!(step(&words, record), Err(Unreliable::Exception(interrupted)));
-        set(&mut words, block + 248, [STACK + block + 352, interrupted]);
-        assert!(matches!(step(&words, record), Ok(Step::Frame(_))), "the ftrace trampoline's block");
-    }
-
-    #[test]
-    fn the_chain_ends_with_zeros_in_the_last_block_and_nowhere_else() {
-        let mut words = stack();
-        set(&mut words, 0x60, [0, 0]);
-        assert_eq!(step(&words, 0x60), Err(Unreliable::Exception(STACK + 0x60)));
-        set(&mut words, FINAL, [0, TEXT]);
-        assert_eq!(step(&words, FINAL), Err(Unreliable::Exception(TEXT)));
-        set(&mut words, 0x60, [0, TEXT]);
-        let Ok(Step::Frame(cursor)) = step(&words, 0x60) else { panic!("a record") };
-        let memory = |_: Addr| Some(0);
-        assert_eq!(Arm64::step(&cursor, BOTTOM, &memory), Err(Unreliable::DidNotAdvance(0)));
-    }
-}
+mod tests;
