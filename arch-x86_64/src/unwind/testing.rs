@@ -16,27 +16,27 @@ pub(super) const STACK: Addr = 0xffff_c900_0001_0000;
 pub(super) const BOTTOM: Addr = STACK + 0x4000 - 168;
 
 const FUNCTIONS: Addr = 0xffff_ffff_8110_0000;
-const FUNCTION_SIZE: u64 = 64;
-const FUNCTION_COUNT: u64 = 16;
-const CALL_AT: u64 = 16;
+const FUNCTION_SIZE: usize = 64;
+const FUNCTION_COUNT: usize = 16;
+const CALL_AT: usize = 16;
 const TABLE: Addr = 0xffff_ffff_8200_0000;
 
 /// Where function `n` begins.
 pub(super) const fn function(n: u64) -> Addr {
-    FUNCTIONS + n * FUNCTION_SIZE
+    FUNCTIONS + n * FUNCTION_SIZE as u64
 }
 
 /// The return address of a call in function `n`.
 pub(super) const fn after_call(n: u64) -> Addr {
-    function(n) + CALL_AT + 5
+    function(n) + CALL_AT as u64 + 5
 }
 
 /// An image of a task that is switched out in function 0, with an empty stack frame at `sp`.
 pub(super) fn image(sp: Addr) -> Image {
     let mut image = Image::new(Endian::Little, STACK, 0x4000);
-    let mut text = vec![0x90; (FUNCTION_COUNT * FUNCTION_SIZE) as usize];
-    for function in text.chunks_mut(FUNCTION_SIZE as usize) {
-        function[CALL_AT as usize] = 0xe8;
+    let mut text = vec![0x90; FUNCTION_COUNT * FUNCTION_SIZE];
+    for function in text.chunks_mut(FUNCTION_SIZE) {
+        function[CALL_AT] = 0xe8;
     }
     image.add_text(FUNCTIONS, &text, Code::Function);
     image.bottom = BOTTOM;
