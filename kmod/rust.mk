@@ -57,10 +57,13 @@ ifeq ($(SRCARCH),powerpc)
 klp-target-features := -altivec,-vsx,-hard-float
 endif
 
-# The kernel's stack walker follows the back chain (s390x ELF ABI supplement, "The stack frame"). As with SLS on x86, the
-# feature has no option of rustc's.
+# -msoft-float -mbackchain -mpacked-stack. As with SLS on x86, rustc has no options for the first two; for the third not even
+# a feature, see rustc-packed-stack.
 ifeq ($(SRCARCH),s390)
 klp-target-features := +soft-float,-vector,+backchain
+klp-rustflags-s390 := --cfg=klp_packed_stack
+klp-rustc-wrapper := RUSTC_WRAPPER=$(KLP_KMOD)/rustc-packed-stack
+klp-check-frames = && $(OBJDUMP) -d $@ | $(AWK) -f $(KLP_KMOD)/packed-stack.awk
 endif
 
 klp-rustflags += $(klp-rustflags-$(SRCARCH))
@@ -99,7 +102,7 @@ klp-cargo-lib = $(KLP_RUST_TARGET_DIR)/$(basename $(notdir $(or $(klp-target-jso
 # unstable.
 quiet_cmd_klp_cargo = CARGO [M] $@
       cmd_klp_cargo = mkdir -p $(KLP_RUST_TARGET_DIR) && flock $(KLP_RUST_TARGET_DIR)/.klp-lock sh -ec ' \
-	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL RUSTC_BOOTSTRAP=1 RUSTFLAGS="$(klp-rustflags)" \
+	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL RUSTC_BOOTSTRAP=1 RUSTFLAGS="$(klp-rustflags)" $(klp-rustc-wrapper) \
 	$(CARGO) rustc --quiet --manifest-path $(klp-cargo-toml) --lib --crate-type staticlib --profile kernel \
 	$(klp-target-args) --target-dir $(KLP_RUST_TARGET_DIR) -Zbuild-std=core,compiler_builtins; \
 	cmp -s $(klp-cargo-lib) $@ || cp $(klp-cargo-lib) $@'
@@ -117,7 +120,7 @@ quiet_cmd_klp_rust = LD [M]  $@
 	$(OBJCOPY) --wildcard $(foreach section,.eh_frame .note.GNU-stack .comment .llvm* __patchable_function_entries,\
 		--remove-section='$(section)' --remove-section='.rela$(section)') \
 		$(addprefix --keep-global-symbol=,$(klp-roots) cleanup_module) $@.tmp $@ && \
-	rm -f $@.tmp $@.a$(if $(cmd_objtool),$(cmd_objtool) --link)
+	rm -f $@.tmp $@.a$(if $(cmd_objtool),$(cmd_objtool) --link) $(klp-check-frames)
 
 $(obj)/klp_rust.o: $(klp-staticlib) FORCE
 	$(call if_changed,klp_rust)
