@@ -33,6 +33,8 @@ impl Unwind for Ppc64 {
     /// "General Stack Frame Requirements": quadword aligned.
     const FRAME_ALIGN: u64 = 16;
 
+    const SAVES_PC: bool = false;
+
     fn switched_out(saved: &Saved, machine: &impl Machine) -> Result<Cursor, Unreliable> {
         let _ = machine;
         Ok(Cursor { pc: 0, sp: saved.sp, fp: 0, exact: false })

@@ -151,10 +151,9 @@ impl<'a, A: Architecture, M: Machine> Walk<'a, A, M> {
         };
         walk.enter_stack(cursor.sp)?;
         // A switched-out task's frame is that of the scheduler, and where it continues is not always saved.
-        if cursor.pc != 0 {
+        let is_saved = A::SAVES_PC || !matches!(task.start, Start::SwitchedOut(_));
+        if is_saved || cursor.pc != 0 {
             walk.code = walk.check_code(&cursor)?;
-        } else if !matches!(task.start, Start::SwitchedOut(_)) {
-            return Err(Unreliable::NotText(0));
         }
         Ok(walk)
     }

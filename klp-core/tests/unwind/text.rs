@@ -63,6 +63,29 @@ fn code_made_at_run_time_is_not_walked_through() {
 }
 
 #[test]
+fn text_that_was_discarded_is_not_looked_at() {
+    // The bytes are gone, and whoever called from there does not return.
+    let mut image = returning_to(OTHER + 4);
+    image.add_text(OTHER - 8, &[NOP; 4], Code::Discarded);
+    let mut expected = whole(3);
+    expected[2].0 = OTHER + 4;
+    assert_reliable(&image, &expected);
+}
+
+#[test]
+fn the_last_frame_need_not_have_called() {
+    // Boot code makes up the return address of the first function.
+    let mut image = chain(3);
+    image.set(fp(2) + 8, FUNCTION + 8);
+    let mut expected = whole(3);
+    expected[3].0 = FUNCTION + 8;
+    assert_reliable(&image, &expected);
+    // But it is text.
+    image.set(fp(2) + 8, STACK);
+    assert_unreliable(&image, 3, Unreliable::NotText(STACK));
+}
+
+#[test]
 fn code_in_the_frames_of_the_abi_is_a_function() {
     let mut image = returning_to(OTHER);
     image.add_text(OTHER - 8, &[CALL, CALL, CALL], Code::AbiFunction);
