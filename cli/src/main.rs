@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use klp_host::Failure;
 
-use crate::cmd::{build, conform, demo, doctor, kernel, run, test};
+use crate::cmd::{build, conform, demo, doctor, kernel, run, stacks, test};
 
 /// Live patching for stock Linux kernels: build patches, run them in QEMU, prove an architecture.
 #[derive(Parser)]
@@ -38,6 +38,7 @@ enum Command {
     Build(build::Args),
     Run(run::Args),
     Conform(conform::Args),
+    Stacks(stacks::Args),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         Command::Build(args) => build::run(args),
         Command::Run(args) => run::run(args),
         Command::Conform(args) => conform::run(args),
+        Command::Stacks(args) => stacks::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -44,6 +44,8 @@ pub(crate) struct Guest<'a> {
     pub(crate) modules: &'a [Module],
     pub(crate) added: &'a [Added],
     pub(crate) job: &'a Job,
+    /// Whether the guest waits to be released once the command is done.
+    pub(crate) hold: bool,
 }
 
 impl Guest<'_> {
@@ -77,7 +79,8 @@ impl Guest<'_> {
         };
         let Qemu { channel_tty, console, .. } = self.arch.qemu;
         let config = format!(
-            "CHANNEL=/dev/{channel_tty}\nCONSOLE=/dev/{console}\nMODE={mode}\nROWS={rows}\nCOLUMNS={columns}\n"
+            "CHANNEL=/dev/{channel_tty}\nCONSOLE=/dev/{console}\nMODE={mode}\nROWS={rows}\nCOLUMNS={columns}\nHOLD={}\n",
+            if self.hold { "yes" } else { "" }
         );
         fs.file("/etc/klp/config", 0o644, config)?;
         fs.file("/etc/klp/command", 0o644, command)?;
@@ -133,6 +136,8 @@ pub(crate) enum Frame {
     Out(Vec<u8>),
     /// Bytes of the command's standard error.
     Err(Vec<u8>),
+    /// The command is done, what it left in the background runs on, and the guest waits for a line on the channel.
+    Held,
     /// The command is done.
     Exit(Exit),
 }
@@ -198,6 +203,7 @@ impl Frame {
         match kind {
             "ready" => Some(Frame::Ready),
             "begin" => Some(Frame::Begin),
+            "held" => Some(Frame::Held),
             "out" => Some(Frame::Out(payload)),
             "err" => Some(Frame::Err(payload)),
             "refused" => {

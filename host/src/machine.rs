@@ -8,11 +8,14 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::dump::{self, DumpSpec};
 use crate::guest::Job;
 use crate::qemu::RunSpec;
+use crate::qmp::Listener;
 use crate::{Failure, process};
 
 /// Ctrl-], which ends an interactive session whatever state the guest is in.
@@ -36,6 +39,10 @@ pub(crate) struct Machine {
     pub(crate) events: mpsc::Receiver<Event>,
     /// Of an interactive session: where keys go, and where its end is told.
     input: Option<(UnixStream, Sender<Event>)>,
+    /// Our end of the guest's channel.
+    channel: UnixStream,
+    /// Where QEMU takes commands, if a dump was asked for.
+    control: Option<Listener>,
     complaints: Option<JoinHandle<String>>,
     /// QEMU opens it through our descriptor.
     _archive: File,
@@ -68,9 +75,11 @@ impl Machine {
             }
         };
 
+        let control = spec.dump.as_ref().map(|_| Listener::new()).transpose()?;
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", qemu.binary]);
         command.args(arguments(spec, &format!("/proc/{}/fd/{}", std::process::id(), archive.as_raw_fd())));
+        command.args(control.iter().flat_map(Listener::arguments));
         command.stdin(OwnedFd::from(qemu_channel)).stdout(OwnedFd::from(qemu_console)).stderr(Stdio::piped());
         let mut child = command.spawn().context("cannot run setpriv")?;
         // It holds QEMU's ends of the sockets: as long as it lives, they do not close.
@@ -85,8 +94,8 @@ impl Machine {
             })
         });
         forward(console, Event::Console, sender.clone());
-        forward(channel, Event::Channel, sender);
-        Ok(Machine { child, events, input, complaints, _archive: archive })
+        forward(channel.try_clone().context("cannot share a socket")?, Event::Channel, sender);
+        Ok(Machine { child, events, input, channel, control, complaints, _archive: archive })
     }
 
     /// Passes our standard input on to the guest's console.
@@ -110,6 +119,17 @@ impl Machine {
                 }
             }
         });
+    }
+
+    /// Takes a dump of the guest, within `limit`; the guest goes on afterwards.
+    pub(crate) fn dump(&mut self, dump: &DumpSpec, limit: Option<Duration>) -> Result<()> {
+        let control = self.control.as_ref().context("QEMU was started without a control connection")?;
+        dump::take(&mut control.accept(self.child.id())?, dump, limit)
+    }
+
+    /// Tells a guest that waits ([`crate::guest::Frame::Held`]) to go on.
+    pub(crate) fn release(&mut self) -> Result<()> {
+        self.channel.write_all(b"\n").context("cannot tell the guest to go on")
     }
 
     pub(crate) fn kill(&mut self) {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::dump::DumpSpec;
 use crate::guest::{Added, Decoder, Exit, Frame, Guest, Job};
 use crate::klog::{self, Finding};
 use crate::machine::{Event, Machine};
@@ -41,6 +42,8 @@ pub struct RunSpec<'a> {
     /// Whether guest time is the count of executed instructions, a nanosecond each: for measurements that repeat
     /// exactly. Takes one CPU.
     pub count_instructions: bool,
+    /// The memory dump to take when the command is done, before what it left in the background is killed.
+    pub dump: Option<DumpSpec>,
 }
 
 impl<'a> RunSpec<'a> {
@@ -56,6 +59,7 @@ impl<'a> RunSpec<'a> {
             append: String::new(),
             added: Vec::new(),
             count_instructions: false,
+            dump: None,
         }
     }
 }
@@ -117,6 +121,8 @@ pub struct RunResult {
     pub findings: Vec<Finding>,
     /// The kernel's taint mask when the command was done.
     pub taint: Option<u64>,
+    /// Whether the dump that was asked for was taken.
+    pub dumped: bool,
     /// From the start of QEMU until the guest was up, before any module.
     pub boot: Option<Duration>,
     /// From the start of QEMU until the command started.
@@ -193,7 +199,8 @@ const END_GRACE: Duration = Duration::from_secs(20);
 ///
 /// # Errors
 ///
-/// This machine lacks something ([`Failure::Missing`]), a file cannot be read, QEMU will not start, or `sink` failed.
+/// This machine lacks something ([`Failure::Missing`]), a file cannot be read, QEMU will not start, a dump cannot be
+/// written, or `sink` failed.
 /// Whatever goes wrong inside the guest is no error but the [`RunResult`]'s.
 pub fn run(spec: &RunSpec<'_>, sink: &mut dyn Sink) -> Result<RunResult> {
     let qemu = &spec.kernel.arch.qemu;
@@ -208,6 +215,7 @@ pub fn run(spec: &RunSpec<'_>, sink: &mut dyn Sink) -> Result<RunResult> {
         modules: &tree.load_order(&spec.modules)?,
         added: &spec.added,
         job: &spec.job,
+        hold: spec.dump.is_some(),
     }
     .initramfs()?;
     let mut machine = Machine::start(spec, &initramfs)?;
@@ -223,6 +231,8 @@ struct Run {
     start: Instant,
     timeout: Option<Duration>,
     shell: bool,
+    dump: Option<DumpSpec>,
+    dumped: bool,
     decoder: Decoder,
     console: Vec<u8>,
     stdout: Vec<u8>,
@@ -243,6 +253,8 @@ impl Run {
             start: Instant::now(),
             timeout: spec.timeout,
             shell: matches!(spec.job, Job::Shell { .. }),
+            dump: spec.dump.clone(),
+            dumped: false,
             decoder: Decoder::default(),
             console: Vec::new(),
             stdout: Vec::new(),
@@ -322,7 +334,22 @@ impl Run {
         }
     }
 
-    /// Takes in all whole frames. The inner error is the guest's, the outer one the sink's.
+    /// Takes the dump, if there is one to take, and lets the guest go on.
+    fn take_dump(&mut self, machine: &mut Machine) -> Result<()> {
+        let Some(dump) = self.dump.take() else { return Ok(()) };
+        let limit = self.deadline().map(|(at, _)| at.saturating_duration_since(Instant::now()));
+        match machine.dump(&dump, limit.map(|limit| limit.max(Duration::from_millis(1)))) {
+            Ok(()) => {
+                self.dumped = true;
+                machine.release()
+            }
+            // The loop will notice that the time is up.
+            Err(_) if self.deadline().is_some_and(|(at, _)| at <= Instant::now()) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes in all whole frames. The inner error is the guest's, the outer one the sink's or the dump's.
     fn hear_frames(&mut self, machine: &mut Machine, sink: &mut dyn Sink) -> Result<Result<()>> {
         loop {
             match self.decoder.next() {
@@ -345,6 +372,7 @@ impl Run {
                     sink.stderr(&bytes).context("cannot pass the command's output on")?;
                     self.stderr.extend(bytes);
                 }
+                Ok(Some(Frame::Held)) => self.take_dump(machine)?,
                 Ok(Some(Frame::Exit(exit))) => {
                     self.exit = Some(exit);
                     self.exited = Some(Instant::now());
@@ -383,6 +411,7 @@ impl Run {
             findings: klog::scan(&console),
             console,
             taint: self.exit.map(|exit| exit.taint),
+            dumped: self.dumped,
             boot: self.boot,
             begin: self.begin,
             total: self.start.elapsed(),
@@ -402,6 +431,7 @@ mod tests {
             console: log.to_owned(),
             findings: klog::scan(log),
             taint: Some(taint),
+            dumped: false,
             boot: None,
             begin: None,
             total: Duration::ZERO,

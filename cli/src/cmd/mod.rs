@@ -7,4 +7,5 @@ pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod kernel;
 pub(crate) mod run;
+pub(crate) mod stacks;
 pub(crate) mod test;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 use klp_host::doctor::{self, Task};
+use klp_host::dump::{DumpSpec, Format};
 use klp_host::guest::{Added, Job};
 use klp_host::qemu::{self, RunResult, RunSpec, Sink};
 use klp_host::terminal::{self, RawMode};
@@ -57,6 +58,20 @@ pub(crate) struct Args {
     /// A file or directory for the guest, in /root unless its place is given; repeatable
     #[arg(long, value_name = "FILE[:GUEST_PATH]")]
     add: Vec<Added>,
+    /// Write a dump of the guest's memory when the command is done, for `klp stacks`
+    #[arg(long, value_name = "FILE")]
+    dump: Option<PathBuf>,
+    /// What the dump is written as
+    #[arg(long, value_enum, default_value_t = DumpFormat::Elf, requires = "dump")]
+    dump_format: DumpFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum DumpFormat {
+    /// An ELF core file, as large as the guest's memory
+    Elf,
+    /// makedumpfile's format, compressed
+    Kdump,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -72,6 +87,14 @@ enum Core {
 /// The kernel cannot be had, a module cannot be built, or whatever became of the run ([`klp_host::Failure`]).
 pub(crate) fn run(args: Args) -> Result<()> {
     let progress = Progress::new();
+    let format = match args.dump_format {
+        DumpFormat::Elf => Format::Elf,
+        DumpFormat::Kdump => Format::Kdump,
+    };
+    let dump = args.dump.map(|file| DumpSpec { file, format });
+    if let Some(dump) = &dump {
+        dump.check()?;
+    }
     let kernel = args.target.resolve(&progress)?;
     doctor::ensure(kernel.arch, Task::Run, &progress)?;
     let core = args.core == Core::On;
@@ -89,6 +112,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         timeout: limit.map(Duration::from_secs),
         append: args.append,
         added: args.add,
+        dump,
         ..RunSpec::new(&kernel, job)
     };
     let result = match args.shell {
@@ -96,6 +120,15 @@ pub(crate) fn run(args: Args) -> Result<()> {
         false => qemu::run(&spec, &mut Streams)?,
     };
     progress.note(&times(&result));
+    if let Some(dump) = &spec.dump {
+        progress.note(&match result.dumped {
+            true => format!("memory dump: {}", dump.file.display()),
+            false => format!(
+                "no memory dump was taken: the command did not end, {} is not written",
+                dump.file.display()
+            ),
+        });
+    }
     for finding in &result.findings {
         progress.note(&format!("{finding}, line {} of the kernel log", finding.line));
     }

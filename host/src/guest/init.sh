@@ -11,6 +11,7 @@
 #     refused           a module would not load: its path, insmod's words, the kernel's lines since
 #     begin             the modules are in, the command starts
 #     out, err          what the command wrote
+#     held              the command is done; we wait for a line from the host, which takes a dump of us meanwhile
 #     exit              the command's status, the kernel's taint mask, whether the output is whole
 #
 # A frame is written by one write(2): a terminal does not mix the writes of two processes. The console is left to the
@@ -32,7 +33,7 @@ mkdir /dev/pts /run/klp
 mount -t devpts devpts /dev/pts 2>/dev/null
 cd /root
 
-# CHANNEL, CONSOLE, MODE (exec or shell), ROWS and COLUMNS.
+# CHANNEL, CONSOLE, MODE (exec or shell), ROWS, COLUMNS, HOLD (yes or empty).
 . /etc/klp/config
 
 while read -r module; do
@@ -79,6 +80,12 @@ finish() {
     poweroff -f
 }
 
+hold() {
+    [ "$HOLD" ] || return
+    report held ""
+    read -r released <&9
+}
+
 report ready ""
 
 while read -r module; do
@@ -95,7 +102,9 @@ report begin ""
 if [ "$MODE" = shell ]; then
     stty rows "$ROWS" cols "$COLUMNS" <"$CONSOLE"
     setsid -c sh -l <"$CONSOLE" >"$CONSOLE" 2>&1 9<&-
-    finish $? whole
+    status=$?
+    hold
+    finish $status whole
 fi
 
 mkfifo /run/klp/out.pipe /run/klp/err.pipe
@@ -106,6 +115,7 @@ err=$!
 
 setsid sh -c "$(cat /etc/klp/command)" </dev/null >/run/klp/out.pipe 2>/run/klp/err.pipe 9<&-
 status=$?
+hold
 
 # The run ends with the command. What it left behind would hold the pipes open; all of it lives in sessions that
 # setsid made, while we, the pumps and the kernel's threads are in session 0.

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! `klp stacks`: every task's stack, from a memory dump.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use klp_arch_arm64::Arm64;
+use klp_arch_ppc64::Ppc64;
+use klp_arch_s390::S390;
+use klp_arch_x86_64::X86_64;
+use klp_core::Architecture;
+use klp_core::unwind::{self, Found, Frame, Next, ReturnTrampoline, Unreliable};
+use klp_host::dump::{Frozen, Layout, Task};
+use klp_host::{Progress, doctor};
+use serde_json::{Value, json};
+
+use super::build::default_out;
+use crate::target::Target;
+
+/// Walk every task's stack in a memory dump
+///
+/// For each task: its number, name and state, the verdict, and each function it may return to with how it was found. The
+/// walkers are those that klp.ko has. A task that runs on a CPU is not walked.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Exit status: 0 if the dump could be read, whatever the verdicts; 2 if it is none, is cut short, or is of another kernel.
+
+Example: cargo klp run --arch arm64 --kernel debian-6.12 --exec 'sleep 1' --dump guest.dump &&
+         cargo klp stacks --arch arm64 --kernel debian-6.12 --dump guest.dump")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    target: Target,
+    /// The dump: an ELF core file of QEMU's dump-guest-memory
+    #[arg(long, value_name = "FILE")]
+    dump: PathBuf,
+    /// Take symbols from this vmlinux, not from the dump's own kallsyms
+    #[arg(long, value_name = "FILE")]
+    vmlinux: Option<PathBuf>,
+    /// JSON, for tools
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// The kernel cannot be had, or the dump is not one of it.
+pub(crate) fn run(args: Args) -> Result<()> {
+    let progress = Progress::new();
+    let kernel = args.target.resolve(&progress)?;
+    doctor::ensure(kernel.arch, doctor::Task::Build, &progress)?;
+    let layout = Layout::build(&kernel, &default_out(&kernel).join("layout"), &progress)?;
+    let walk =
+        walker(kernel.arch.name).with_context(|| format!("nothing is known of {}'s stacks", kernel.arch))?;
+    let frozen = progress.phase(format!("reading {}", args.dump.display()), |_| {
+        Frozen::open(&args.dump, &kernel, layout, args.vmlinux.as_deref())
+    })?;
+    let walks = frozen.tasks().iter().map(|task| walk(&frozen, task));
+    if args.json {
+        let tasks: Vec<Value> = walks.map(|walk| walk.json(&frozen)).collect();
+        println!("{}", serde_json::to_string_pretty(&json!({ "release": kernel.release, "tasks": tasks }))?);
+    } else {
+        for walk in walks {
+            print!("{}", walk.text(&frozen));
+        }
+    }
+    Ok(())
+}
+
+/// Walks a task's stack in a dump.
+type Walker = for<'a> fn(&'a Frozen, &'a Task) -> Walk<'a>;
+
+/// The walker of the architecture with this name.
+fn walker(arch: &str) -> Option<Walker> {
+    let walkers: [(&str, Walker); 4] = [
+        (X86_64::NAME, Walk::new::<X86_64>),
+        (Arm64::NAME, Walk::new::<Arm64>),
+        (Ppc64::NAME, Walk::new::<Ppc64>),
+        (S390::NAME, Walk::new::<S390>),
+    ];
+    walkers.into_iter().find(|(name, _)| *name == arch).map(|(_, walker)| walker)
+}
+
+/// A walk, done.
+struct Walk<'a> {
+    task: &'a Task,
+    frames: Vec<Frame>,
+    verdict: Result<(), Unreliable>,
+}
+
+impl Walk<'_> {
+    fn new<'a, A: Architecture>(frozen: &'a Frozen, task: &'a Task) -> Walk<'a> {
+        let view = frozen.view(task);
+        let mut frames = Vec::new();
+        let verdict = view.start().and_then(|(start, stacks)| {
+            let walked = unwind::Task { start, stacks: &stacks, bottom: task.bottom };
+            unwind::walk::<A>(&walked, &view, |frame| {
+                frames.push(*frame);
+                Next::Continue
+            })
+        });
+        Walk { task, frames, verdict: verdict.map(|_| ()) }
+    }
+
+    /// A line for the task, and one for each frame.
+    fn text(&self, frozen: &Frozen) -> String {
+        let Task { pid, comm, state, .. } = self.task;
+        let verdict = match self.verdict {
+            Ok(()) => "reliable".to_owned(),
+            Err(Unreliable::Running) => "running".to_owned(),
+            Err(reason) => format!("unreliable {}: {reason}", reason.name()),
+        };
+        let mut text = format!("{pid} ({comm}) {state} {verdict}\n");
+        for frame in &self.frames {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "  {} {}", place(frozen, frame), found(frame.found));
+        }
+        text
+    }
+
+    fn json(&self, frozen: &Frozen) -> Value {
+        let Task { addr, pid, comm, state, .. } = self.task;
+        let (verdict, reason) = match self.verdict {
+            Ok(()) => ("reliable", Value::Null),
+            Err(Unreliable::Running) => ("running", Value::Null),
+            Err(reason) => {
+                let at = reason.addr().map(|addr| format!("{addr:#x}"));
+                ("unreliable", json!({ "name": reason.name(), "addr": at, "text": reason.to_string() }))
+            }
+        };
+        let frames: Vec<Value> = self.frames.iter().map(|frame| frame_json(frozen, frame)).collect();
+        json!({
+            "pid": pid,
+            "comm": comm,
+            "state": state,
+            "task": format!("{addr:#x}"),
+            "verdict": verdict,
+            "reason": reason,
+            "frames": frames,
+        })
+    }
+}
+
+/// `0xADDRESS function+0xOFFSET [module]`
+fn place(frozen: &Frozen, frame: &Frame) -> String {
+    let cursor = &frame.cursor;
+    if cursor.pc == 0 {
+        return "(context switch)".to_owned();
+    }
+    match frozen.place(cursor.in_function()) {
+        Some(place) => {
+            // The offset is that of the address shown, which may be one behind the function's last byte.
+            let offset = place.offset + cursor.pc.wrapping_sub(cursor.in_function());
+            let module = place.module.map(|module| format!(" [{module}]")).unwrap_or_default();
+            format!("{:#018x} {}+{offset:#x}{module}", cursor.pc, place.function)
+        }
+        None => format!("{:#018x}", cursor.pc),
+    }
+}
+
+/// How a frame was found, in the words of `/sys/kernel/debug/klp/stacks`.
+fn found(found: Found) -> &'static str {
+    match found {
+        Found::Start => "start",
+        Found::Chain => "chain",
+        Found::Table => "table",
+        Found::Registers => "registers",
+        Found::Kept(ReturnTrampoline::Graph) => "graph",
+        Found::Kept(ReturnTrampoline::Probe) => "probe",
+        Found::Kept(ReturnTrampoline::Patch) => "patch",
+    }
+}
+
+fn frame_json(frozen: &Frozen, frame: &Frame) -> Value {
+    let cursor = &frame.cursor;
+    let place = frozen.place(cursor.in_function()).filter(|_| cursor.pc != 0);
+    let offset = place.as_ref().map(|place| place.offset + cursor.pc.wrapping_sub(cursor.in_function()));
+    json!({
+        "pc": format!("{:#x}", cursor.pc),
+        "sp": format!("{:#x}", cursor.sp),
+        "function": place.as_ref().map(|place| &place.function),
+        "offset": offset,
+        "module": place.as_ref().and_then(|place| place.module.as_deref()),
+        "exact": cursor.exact,
+        "found": found(frame.found),
+    })
+}
