@@ -6,11 +6,12 @@
 //! caller.pc = [caller.sp+16]  a function saves its return address in its caller's frame
 //! ```
 //!
-//! Hence the LR save word of the frame a walk starts in is never read: the task's last function need not have called
-//! anything (`arch/powerpc/kernel/stacktrace.c`, "We can only trust the bottom frame's backlink").
+//! Hence the LR save word of the frame a walk starts in is never read: its function need not have called anything. And
+//! the chain alone misses a caller where code was interrupted before it made its frame, or behind where it gave it up:
+//! then LR is in a register and the frame at the stack pointer is the caller's. So a walk passes no exception.
 
-use klp_core::Addr;
 use klp_core::unwind::{Cursor, Machine, Saved, Step, Unreliable, Unwind};
+use klp_core::{Addr, FarBranch};
 
 use crate::Ppc64;
 
@@ -29,113 +30,101 @@ const REGS_MARKER: u64 = 0x5347_4552;
 /// at, since a marker in the wrong place can only make a walk fail that would have been good.
 const REGS_MARKER_OFFSETS: [u64; 2] = [32, 96];
 
+/// Where `pt_regs` lies, bytes from the marker (same file), and `nip` in it.
+const MARKER_TO_REGS: u64 = 16;
+const NIP: u64 = 256;
+
+/// What the frame of entry code at the bottom takes at most: a minimal frame, marker, `pt_regs`. No frame lies there.
+const ENTRY_FRAME: u64 = 512;
+
+/// The frame that `_switch` makes for the registers it saves (`STACK_SWITCH_FRAME_SIZE` and `_REGS`, or what stood for them
+/// in older kernels: `STACK_FRAME_WITH_PT_REGS`, `STACK_FRAME_OVERHEAD`; same file).
+struct SwitchFrame {
+    /// Bytes.
+    size: u64,
+    /// Where `nip` lies in it, which `_switch` returns to.
+    nip: u64,
+}
+
+const SWITCH_FRAME: SwitchFrame = SwitchFrame { size: 432, nip: 48 + NIP };
+const OLD_SWITCH_FRAME: SwitchFrame = SwitchFrame { size: 496, nip: 112 + NIP };
+
+fn read(machine: &impl Machine, addr: Addr) -> Result<u64, Unreliable> {
+    machine.word(addr).ok_or(Unreliable::CouldNotReadStack(addr))
+}
+
+fn aligned(sp: Addr) -> Result<Addr, Unreliable> {
+    if sp.is_multiple_of(Ppc64::FRAME_ALIGN) { Ok(sp) } else { Err(Unreliable::Misaligned(sp)) }
+}
+
+/// Whether `pc` is no return address: where a task that has never run starts.
+fn is_start(pc: Addr, machine: &impl Machine) -> bool {
+    let mut before = [0; 4];
+    pc.is_multiple_of(4) && machine.text(pc.wrapping_sub(4), &mut before) && !Ppc64::follows_call(pc, &before)
+}
+
 impl Unwind for Ppc64 {
     /// "General Stack Frame Requirements": quadword aligned.
     const FRAME_ALIGN: u64 = 16;
 
-    const SAVES_PC: bool = false;
-
+    /// The frame of whoever called `_switch`, whose return address is there twice: in the frame of `_switch`, for the
+    /// register block, and in its caller's, for the ABI. So a frame that is none is noticed.
+    ///
+    /// In a task that has never run both were made up (`copy_thread` in `arch/powerpc/kernel/process.c`) and lead to the
+    /// start of entry code, in the lowest frame there is. Older kernels only make up the block: no chain word leads from
+    /// it, and that of the lowest frame is zero. `saved.pc` and `saved.fp` are not used.
     fn switched_out(saved: &Saved, machine: &impl Machine) -> Result<Cursor, Unreliable> {
-        let _ = machine;
-        Ok(Cursor { pc: 0, sp: saved.sp, fp: 0, exact: false })
+        let switch = aligned(saved.sp)?;
+        let sp = read(machine, switch)?;
+        for frame in [SWITCH_FRAME, OLD_SWITCH_FRAME] {
+            let pc = read(machine, switch.wrapping_add(frame.nip))?;
+            if sp == switch.wrapping_add(frame.size) && machine.word(sp.wrapping_add(LR_SAVE)) == Some(pc) {
+                return Ok(Cursor { pc, sp, fp: 0, exact: is_start(pc, machine) });
+            }
+        }
+        let pc = read(machine, switch.wrapping_add(OLD_SWITCH_FRAME.nip))?;
+        let lowest = switch.wrapping_add(OLD_SWITCH_FRAME.size);
+        if machine.word(lowest) == Some(0) && is_start(pc, machine) {
+            return Ok(Cursor { pc, sp: lowest, fp: 0, exact: true });
+        }
+        Err(Unreliable::NotTheBottom(switch))
     }
 
     /// `bottom` is the stack pointer that entry code set up before it called C: that frame's own chain word is user
-    /// mode's stack pointer, or zero. `cursor.pc` and `cursor.fp` are not used.
+    /// mode's stack pointer, or zero.
+    ///
+    /// `cursor.fp` states, where `cursor.exact`, that the code at `cursor.pc` has made its frame and saved LR in its
+    /// caller's: it is then the same as `cursor.sp`, else zero. Only code that asks for its own registers can know this.
     fn step(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> Result<Step, Unreliable> {
-        let read = |addr: Addr| machine.word(addr).ok_or(Unreliable::CouldNotReadStack(addr));
-        let aligned = |sp: Addr| {
-            if sp.is_multiple_of(Self::FRAME_ALIGN) { Ok(sp) } else { Err(Unreliable::Misaligned(sp)) }
-        };
-
         let callee = aligned(cursor.sp)?;
-        let sp = read(callee)?;
-        if sp <= callee {
-            return Err(Unreliable::DidNotAdvance(sp));
+        if callee == bottom {
+            return Ok(Step::Bottom);
         }
+        if cursor.exact && cursor.fp != callee {
+            return Err(Unreliable::CallerInRegister(cursor.pc));
+        }
+        let sp = read(machine, callee)?;
         if sp == bottom {
             return Ok(Step::Bottom);
         }
-        if sp > bottom.saturating_sub(MIN_FRAME) {
-            return Err(Unreliable::CouldNotReadStack(sp));
+        if sp == 0 {
+            return Err(Unreliable::NotTheBottom(callee));
         }
         aligned(sp)?;
-        if REGS_MARKER_OFFSETS.iter().any(|offset| machine.word(sp + offset) == Some(REGS_MARKER)) {
-            return Err(Unreliable::Exception(sp));
+        // No frame has room just below the bottom, and none is above it.
+        if sp.wrapping_sub(bottom.wrapping_sub(MIN_FRAME - 1)) < MIN_FRAME + ENTRY_FRAME {
+            return Err(Unreliable::NotTheBottom(sp));
         }
-        Ok(Step::Caller(Cursor { pc: read(sp + LR_SAVE)?, sp, fp: 0, exact: false }))
+        for offset in REGS_MARKER_OFFSETS {
+            let marker = sp.wrapping_add(offset);
+            if machine.word(marker) == Some(REGS_MARKER) {
+                let nip = machine.word(marker.wrapping_add(MARKER_TO_REGS + NIP));
+                return Err(Unreliable::Exception(nip.unwrap_or(sp)));
+            }
+        }
+        Ok(Step::Caller(Cursor { pc: read(machine, sp.wrapping_add(LR_SAVE))?, sp, fp: 0, exact: false }))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const STACK: Addr = 0xc000_0000_0810_0000;
-    const WORDS: usize = 64;
-    const BOTTOM: Addr = STACK + 0x1a0;
-
-    /// Three frames: switched out at +0x20, its caller at +0xa0, that one's at +0x120, entry code at +0x1a0.
-    fn stack() -> [u64; WORDS] {
-        let mut words = [0; WORDS];
-        for sp in [0x20, 0xa0, 0x120] {
-            words[sp / 8] = STACK + sp as u64 + 0x80;
-            words[sp / 8 + 2] = 0xc000_0000_0001_0000 + sp as u64;
-        }
-        words
-    }
-
-    fn step(words: &[u64; WORDS], offset: u64) -> Result<Step, Unreliable> {
-        let cursor = Cursor { pc: 0, sp: STACK + offset, fp: 0 };
-        let memory = |addr: Addr| {
-            usize::try_from(addr.checked_sub(STACK)? / 8).ok().and_then(|i| words.get(i).copied())
-        };
-        Ppc64::step(&cursor, BOTTOM, &memory)
-    }
-
-    #[test]
-    fn the_back_chain_leads_to_the_bottom() {
-        let words = stack();
-        let frame = |sp| Ok(Step::Frame(Cursor { pc: 0xc000_0000_0001_0000 + sp, sp: STACK + sp, fp: 0 }));
-        assert_eq!(step(&words, 0x20), frame(0xa0));
-        assert_eq!(step(&words, 0xa0), frame(0x120));
-        assert_eq!(step(&words, 0x120), Ok(Step::Bottom));
-    }
-
-    #[test]
-    fn a_broken_chain_is_unreliable() {
-        let broken = |back_chain: u64| {
-            let mut words = stack();
-            words[0x20 / 8] = back_chain;
-            step(&words, 0x20)
-        };
-        assert_eq!(broken(0), Err(Unreliable::DidNotAdvance(0)));
-        assert_eq!(broken(STACK + 0x20), Err(Unreliable::DidNotAdvance(STACK + 0x20)));
-        assert_eq!(broken(STACK + 0xa8), Err(Unreliable::Misaligned(STACK + 0xa8)));
-        assert_eq!(
-            broken(BOTTOM - 16),
-            Err(Unreliable::CouldNotReadStack(BOTTOM - 16)),
-            "no room for a frame"
-        );
-        assert_eq!(broken(BOTTOM + 16), Err(Unreliable::CouldNotReadStack(BOTTOM + 16)));
-        assert_eq!(step(&stack(), 0x28), Err(Unreliable::Misaligned(STACK + 0x28)));
-        assert_eq!(step(&stack(), 0x200), Err(Unreliable::CouldNotReadStack(STACK + 0x200)));
-    }
-
-    #[test]
-    fn an_exception_frame_is_unreliable_in_either_layout() {
-        for offset in REGS_MARKER_OFFSETS {
-            let mut words = stack();
-            words[(0xa0 + usize::try_from(offset).expect("small")) / 8] = REGS_MARKER;
-            assert_eq!(step(&words, 0x20), Err(Unreliable::Exception(STACK + 0xa0)));
-        }
-    }
-
-    #[test]
-    fn the_frame_a_walk_starts_in_may_hold_anything_but_its_chain() {
-        let mut words = stack();
-        words[0x20 / 8 + 2] = 0xdead;
-        words[(0x20 + 32) / 8] = REGS_MARKER;
-        assert!(matches!(step(&words, 0x20), Ok(Step::Frame(_))));
-    }
-}
+mod tests;

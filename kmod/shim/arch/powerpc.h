@@ -9,7 +9,7 @@
 #define KLP_TASK_FP(task) (0)
 /*
  * The lowest frame that entry code made (arch_stack_walk_reliable in arch/powerpc/kernel/stacktrace.c): a register block
- * and a frame under it; for a kernel thread, where the kernel's headers know the difference, the frame alone.
+ * and a frame under it; for a kernel thread (in older kernels, for an idle task) the frame alone.
  */
 #ifdef KLP_HAVE_USER_INT_FRAME
 #define KLP_TASK_FRAME(task) ((task)->flags & PF_KTHREAD ? STACK_FRAME_MIN_SIZE : STACK_USER_INT_FRAME_SIZE)
@@ -18,9 +18,12 @@
 #endif
 #define KLP_TASK_BOTTOM(task) ((u64)task_stack_page(task) + THREAD_SIZE - KLP_TASK_FRAME(task))
 
-/* Where the code is that asks; it calls others, so it has a frame and has saved LR in its caller's. */
+/*
+ * Where the code is that asks. It must have made its frame and saved LR in its caller's, which is what fp states; since LR
+ * is lost and the frame is used here, the compiler cannot put that off until the first call, as it else may.
+ */
 #define KLP_HERE(pc, sp, fp) do { \
-	asm volatile("mr %0,1" : "=r" (sp)); \
-	(pc) = _THIS_IP_; \
-	(fp) = 0; \
+	(sp) = (u64)__builtin_frame_address(0); \
+	(fp) = (sp); \
+	asm volatile("bcl 20,31,1f\n1:\tmflr %0" : "=r" (pc) : "r" (sp) : "lr"); \
 } while (0)
