@@ -14,7 +14,6 @@ mod reloc;
 mod unwind;
 
 pub use reloc::r_type;
-pub use unwind::FrameLayout;
 
 use klp_core::patchable::PatchableEntry;
 use klp_core::{Architecture, Endian};

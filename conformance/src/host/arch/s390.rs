@@ -155,7 +155,7 @@ fn register(text: &str) -> Option<&str> {
 }
 
 /// Frames of 64 bytes in the packed layout: the back chain 152 above the stack pointer, the return address 136 above the
-/// caller's.
+/// caller's, the caller's stack pointer behind it.
 fn stack(pcs: &[Addr]) -> Stack {
     const START: Addr = 0x380_0001_0000;
     const FRAME: u64 = 64;
@@ -169,6 +169,7 @@ fn stack(pcs: &[Addr]) -> Stack {
         let sp = START + FRAME * i;
         stack.set(sp + BACK_CHAIN, sp + FRAME);
         stack.set(sp + FRAME + RETURN, pc);
+        stack.set(sp + FRAME + RETURN + 8, sp + FRAME);
         stack.links.push(sp + BACK_CHAIN);
         stack.returns.push(sp + FRAME + RETURN);
         // Entry code's frame ends the chain, with its register block above.
