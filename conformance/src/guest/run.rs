@@ -46,6 +46,7 @@ pub fn run(kernel: &Kernel, options: &Options<'_>, progress: &Progress) -> Resul
     let mut added = vec![
         at(super::dir().join("run.sh"), "/klp/run.sh"),
         at(super::dir().join("lib.sh"), "/klp/lib.sh"),
+        at(super::dir().join("stacks.sh"), "/klp/stacks.sh"),
         at(super::dir().join("cases"), "/klp/cases"),
         at(foreign.other_arch, &format!("{MODULE_DIR}/foreign/other-arch.ko")),
         at(foreign.other_kernel, &format!("{MODULE_DIR}/foreign/other-kernel.ko")),
