@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! A machine in an array: what a stack walk looks at, without a kernel.
 
+pub mod fixture;
+mod record;
+
 use std::collections::BTreeMap;
 
 use klp_core::platform::Range;
@@ -9,6 +12,8 @@ use klp_core::unwind::{
     Verdict,
 };
 use klp_core::{Addr, Architecture, Endian};
+
+pub use record::record;
 
 /// One task's stacks, the text its frames lie in, and what keeps its return addresses.
 #[derive(Clone, Debug)]

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! `klp stacks`: every task's stack, from a memory dump.
 
+use std::collections::HashSet;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use klp_arch_arm64::Arm64;
 use klp_arch_ppc64::Ppc64;
 use klp_arch_s390::S390;
 use klp_arch_x86_64::X86_64;
+use klp_conformance::image::fixture::Fixture;
+use klp_conformance::image::{self, Image};
 use klp_core::Architecture;
-use klp_core::unwind::{self, Found, Frame, Next, ReturnTrampoline, Unreliable};
+use klp_core::unwind::{self, Found, Frame, ReturnTrampoline, Unreliable};
 use klp_host::dump::{Frozen, Layout, Task};
-use klp_host::{Progress, doctor};
+use klp_host::{Kernel, Progress, doctor};
 use serde_json::{Value, json};
 
 use super::build::default_out;
@@ -37,6 +41,9 @@ pub(crate) struct Args {
     /// Take symbols from this vmlinux, not from the dump's own kallsyms
     #[arg(long, value_name = "FILE")]
     vmlinux: Option<PathBuf>,
+    /// Also write each stack that differs from all before it to a file of its own in this directory, for tests of walkers
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
     /// JSON, for tools
     #[arg(long)]
     json: bool,
@@ -57,12 +64,16 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let frozen = progress.phase(format!("reading {}", args.dump.display()), |_| {
         Frozen::open(&args.dump, &kernel, layout, args.vmlinux.as_deref())
     })?;
-    let walks = frozen.tasks().iter().map(|task| walk(&frozen, task));
+    let walks: Vec<Walk<'_>> = frozen.tasks().iter().map(|task| walk(&frozen, task)).collect();
+    if let Some(dir) = &args.record {
+        let count = record(dir, &walks, &frozen, &kernel)?;
+        progress.note(&format!("recorded {count} stacks in {}", dir.display()));
+    }
     if args.json {
-        let tasks: Vec<Value> = walks.map(|walk| walk.json(&frozen)).collect();
+        let tasks: Vec<Value> = walks.iter().map(|walk| walk.json(&frozen)).collect();
         println!("{}", serde_json::to_string_pretty(&json!({ "release": kernel.release, "tasks": tasks }))?);
     } else {
-        for walk in walks {
+        for walk in &walks {
             print!("{}", walk.text(&frozen));
         }
     }
@@ -88,20 +99,20 @@ struct Walk<'a> {
     task: &'a Task,
     frames: Vec<Frame>,
     verdict: Result<(), Unreliable>,
+    /// What it looked at, if there was anything.
+    image: Option<Image>,
 }
 
 impl Walk<'_> {
     fn new<'a, A: Architecture>(frozen: &'a Frozen, task: &'a Task) -> Walk<'a> {
         let view = frozen.view(task);
-        let mut frames = Vec::new();
-        let verdict = view.start().and_then(|(start, stacks)| {
-            let walked = unwind::Task { start, stacks: &stacks, bottom: task.bottom };
-            unwind::walk::<A>(&walked, &view, |frame| {
-                frames.push(*frame);
-                Next::Continue
-            })
-        });
-        Walk { task, frames, verdict: verdict.map(|_| ()) }
+        let (start, stacks) = match view.start() {
+            Ok(start) => start,
+            Err(reason) => return Walk { task, frames: Vec::new(), verdict: Err(reason), image: None },
+        };
+        let walked = unwind::Task { start, stacks: &stacks, bottom: task.bottom };
+        let (image, frames, verdict) = image::record::<A>(&walked, &view, frozen.code_ranges());
+        Walk { task, frames, verdict, image: Some(image) }
     }
 
     /// A line for the task, and one for each frame.
@@ -141,6 +152,36 @@ impl Walk<'_> {
             "frames": frames,
         })
     }
+}
+
+/// Writes the stacks that differ, each to a file named after its task; returns how many.
+fn record(dir: &Path, walks: &[Walk<'_>], frozen: &Frozen, kernel: &Kernel) -> Result<usize> {
+    fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let mut seen = HashSet::new();
+    for walk in walks {
+        let Some(image) = &walk.image else { continue };
+        let functions: Vec<_> =
+            walk.frames.iter().map(|frame| (place(frozen, frame), found(frame.found))).collect();
+        if !seen.insert(functions.clone()) {
+            continue;
+        }
+        let Task { pid, comm, .. } = walk.task;
+        let names = functions
+            .into_iter()
+            .map(|(place, _)| place.split_once(' ').map_or(String::new(), |(_, name)| name.to_owned()));
+        let fixture = Fixture {
+            arch: kernel.arch.name.to_owned(),
+            kernel: kernel.release.clone(),
+            task: format!("{pid} {comm}"),
+            image: image.clone(),
+            frames: walk.frames.iter().copied().zip(names).collect(),
+            verdict: walk.verdict.into(),
+        };
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+        let file = dir.join(format!("{}-{pid}.txt", comm.chars().map(plain).collect::<String>()));
+        fs::write(&file, fixture.to_string()).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(seen.len())
 }
 
 /// `0xADDRESS function+0xOFFSET [module]`
