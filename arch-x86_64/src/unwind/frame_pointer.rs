@@ -114,8 +114,12 @@ mod tests {
         let mut image = image(STACK + 0x80);
         switch_out(&mut image, BOTTOM, function(5), BOTTOM | 1);
         assert_eq!(walk(&image), (vec![function(5)], None));
-        switch_out(&mut image, BOTTOM, function(5), 0);
-        assert_eq!(walk(&image), (vec![], Some(Unreliable::NotAfterCall(function(5)))));
+        switch_out(&mut image, BOTTOM - 32, function(5), BOTTOM | 1);
+        assert_eq!(
+            walk(&image),
+            (vec![], Some(Unreliable::NotAfterCall(function(5)))),
+            "another block's address"
+        );
     }
 
     #[test]
