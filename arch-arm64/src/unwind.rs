@@ -49,6 +49,9 @@ mod meta_type {
     pub(super) const PT_REGS: u64 = 2;
 }
 
+/// `mov x30,x0`, that is `orr x30,xzr,x0`.
+const MOV_X30_X0: u32 = 0xaa00_03fe;
+
 /// The word at `addr`.
 fn read(machine: &impl Machine, addr: Addr) -> Result<u64, Unreliable> {
     machine.word(addr).ok_or(Unreliable::CouldNotReadStack(addr))
@@ -126,6 +129,12 @@ impl Unwind for Arm64 {
     fn step(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> Result<Step, Unreliable> {
         if cursor.exact && !is_new_task(cursor, bottom, machine) {
             return Err(interrupted::no_caller(cursor.pc, machine));
+        }
+
+        // What a return trampoline called, and tells it the address it returns to (`return_to_handler`): nobody else's list
+        // has that address any more. It has no record of its own, the only code that calls without one and goes on.
+        if !cursor.exact && insn_at(machine, cursor.pc) == Some(MOV_X30_X0) {
+            return Err(Unreliable::Unwalkable(cursor.pc));
         }
 
         let record = cursor.fp;

@@ -370,6 +370,17 @@ fn a_return_probe_on_the_only_function() {
 }
 
 #[test]
+fn what_a_return_trampoline_calls_has_lost_its_caller() {
+    let mut image = image();
+    // The function that would be returned to has the next record; its address is in no list any more.
+    image.add_text(TEXT + 0x5000, &bytes(&[NOP, BL, 0xaa00_03fe]), Code::Function);
+    let inside = TEXT + 0x5008;
+    chain(&mut image, STACK + 0x100, &[function(1), inside, ENTRY], FINAL);
+    let frames = returns(&[function(0), function(1), inside]);
+    assert_eq!(walk(&image), Err((frames, Unreliable::Unwalkable(inside))));
+}
+
+#[test]
 fn a_broken_chain_is_unreliable() {
     let mut image = image();
     let one = returns(&[function(0)]);
