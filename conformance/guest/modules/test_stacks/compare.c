@@ -13,8 +13,8 @@
 
 struct tally {
 	unsigned long walks;
-	/* Refused because they ran; not refused although they ran; given their stack back. */
-	unsigned long running, not_refused, exited;
+	/* Refused because they ran; not refused although they ran; given their stack back; never run yet. */
+	unsigned long running, not_refused, exited, new;
 	/* Walked by both, and reliable for both. */
 	unsigned long equal, different, fewer;
 	/* Reliable for one of them, or for none. */
@@ -94,6 +94,11 @@ static void count(struct tally *tally, const struct stacks_walk *walk, struct ta
 		}
 		return;
 	}
+	/* The kernel may have no frame for where a task will start, which is all that there is. */
+	if (walk->ours.count == 1 && walk->frames[0].exact && !walk->kernel_count) {
+		tally->new++;
+		return;
+	}
 	switch (stacks_compare(walk)) {
 	case STACKS_EQUAL:
 		tally->equal++;
@@ -113,8 +118,8 @@ static void print(struct seq_file *m, const struct tally *tally)
 	size_t i;
 
 	seq_printf(m, "kernel %s\n", stacks_kernel_is_reliable() ? "reliable" : "best-effort");
-	seq_printf(m, "walks %lu\nrunning %lu\nnot-refused %lu\nexited %lu\n", tally->walks, tally->running,
-		   tally->not_refused, tally->exited);
+	seq_printf(m, "walks %lu\nrunning %lu\nnot-refused %lu\nexited %lu\nnew %lu\n", tally->walks,
+		   tally->running, tally->not_refused, tally->exited, tally->new);
 	seq_printf(m, "equal %lu\ndifferent %lu\nfewer %lu\n", tally->equal, tally->different, tally->fewer);
 	seq_printf(m, "ours-only %lu\nkernel-only %lu\nneither %lu\n", tally->ours_only, tally->kernel_only,
 		   tally->neither);
