@@ -10,12 +10,14 @@
 
 pub mod arch;
 mod cases;
+pub mod damage;
 pub mod description;
 pub mod evaluate;
 mod golden;
 pub mod module_code;
 pub mod oracle;
 mod random;
+pub mod stack;
 mod toolchain;
 #[cfg(test)]
 mod wrong;

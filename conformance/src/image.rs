@@ -147,6 +147,17 @@ impl Image {
         piece[from..from + 8].copy_from_slice(&bytes);
     }
 
+    /// The same words on a machine of the other byte order.
+    pub fn swap_byte_order(&mut self) {
+        self.endian = match self.endian {
+            Endian::Little => Endian::Big,
+            Endian::Big => Endian::Little,
+        };
+        for word in self.memory.values_mut().flat_map(|piece| piece.chunks_exact_mut(8)) {
+            word.reverse();
+        }
+    }
+
     /// Adds text whose code is of one kind.
     pub fn add_text(&mut self, start: Addr, bytes: &[u8], code: Code) {
         self.code.push((Range { start, size: bytes.len() as u64 }, code));

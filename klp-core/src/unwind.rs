@@ -182,10 +182,6 @@ pub trait Unwind {
     /// Alignment in bytes of frames on the stack.
     const FRAME_ALIGN: u64;
 
-    /// Whether it is known where a switched-out task continues. If not, [`switched_out`](Self::switched_out) gives zero as
-    /// the program counter, and the first frame is that of the context switch; else zero is no text.
-    const SAVES_PC: bool = true;
-
     /// The frame of a task that is switched out, from what the context switch saved.
     ///
     /// # Errors

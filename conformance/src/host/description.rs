@@ -6,10 +6,10 @@
 use klp_core::Addr;
 use klp_core::branch::Reach;
 use klp_core::ftrace::RegsLayout;
-use klp_core::unwind::Cursor;
 
 use super::evaluate::{Machine, Next};
 use super::oracle::{Insn, Oracle};
+use super::stack::Stacks;
 
 /// One architecture, for the host suite.
 #[derive(Debug)]
@@ -43,8 +43,8 @@ pub struct Description {
     pub relocations: &'static [RelocSample],
     /// Options of the GNU linker that keep it from rewriting instructions.
     pub linker: &'static [&'static str],
-    /// Makes a stack as compilers and entry code leave it.
-    pub stack: fn(&[Addr]) -> Stack,
+    /// Stacks.
+    pub stacks: Stacks,
     /// Words that functions save as return addresses, and the address that each stands for.
     pub saved_return_addresses: &'static [(u64, Addr)],
     /// Options that make a compiler use vector registers.
@@ -240,58 +240,5 @@ impl Value {
     /// Whether it takes part of its value from the TOC pointer.
     pub(crate) const fn needs_toc(self) -> bool {
         matches!(self, Value::TocOffset | Value::TocPointer)
-    }
-}
-
-/// A task's stack.
-#[derive(Clone, Debug)]
-pub struct Stack {
-    /// The address of the first word.
-    pub start: Addr,
-    /// Its words.
-    pub words: Vec<u64>,
-    /// Where the walk starts.
-    pub cursor: Cursor,
-    /// The address just above the highest frame.
-    pub bottom: Addr,
-    /// The address of each word that links a frame to its caller's.
-    pub links: Vec<Addr>,
-    /// The address of the word that ends the chain, where one does.
-    pub terminator: Option<Addr>,
-    /// The address of each return address.
-    pub returns: Vec<Addr>,
-    /// Words that make each frame an exception's: address and value.
-    pub exceptions: Vec<Vec<(Addr, u64)>>,
-}
-
-impl Stack {
-    /// A stack of zeros.
-    pub fn new(start: Addr, size: usize) -> Stack {
-        Stack {
-            start,
-            words: vec![0; size / 8],
-            cursor: Cursor { pc: 0, sp: start, fp: 0, exact: false },
-            bottom: start,
-            links: Vec::new(),
-            terminator: None,
-            returns: Vec::new(),
-            exceptions: Vec::new(),
-        }
-    }
-
-    /// The word at `addr`; `None` outside.
-    pub fn get(&self, addr: Addr) -> Option<u64> {
-        let index = usize::try_from(addr.checked_sub(self.start)? / 8).ok()?;
-        self.words.get(index).copied()
-    }
-
-    /// Writes the word at `addr`.
-    ///
-    /// # Panics
-    ///
-    /// Outside the stack.
-    pub fn set(&mut self, addr: Addr, word: u64) {
-        let index = usize::try_from((addr - self.start) / 8).expect("small");
-        self.words[index] = word;
     }
 }

@@ -9,7 +9,7 @@ use klp_core::ftrace::{
     FtraceRedirect, PatchSite, Redirected, Registers, RegsLayout, RegsNeeded, ReturnFrame, SiteError,
 };
 use klp_core::reloc::{RelocError, Relocate, Relocation};
-use klp_core::unwind::{Cursor, Machine, Saved, Step, Unreliable, Unwind};
+use klp_core::unwind::{Code as CodeKind, Cursor, Machine, Saved, Step, Unreliable, Unwind};
 use klp_core::{Addr, Architecture, Endian};
 
 use crate::report::Outcome;
@@ -187,27 +187,58 @@ impl Unwind for Wrong {
     const FRAME_ALIGN: u64 = Ppc64::FRAME_ALIGN;
 
     fn switched_out(saved: &Saved, machine: &impl Machine) -> Result<Cursor, Unreliable> {
+        if has("trusts the first frame") {
+            let pc = machine.word(saved.sp + 16).unwrap_or_default();
+            return Ok(Cursor { pc, sp: saved.sp, fp: 0, exact: false });
+        }
         Ppc64::switched_out(saved, machine)
     }
 
-    fn step(cursor: &Cursor, bottom: Addr, memory: &impl Machine) -> Result<Step, Unreliable> {
-        if has("reads misaligned words") {
-            let _ = memory.word(cursor.sp | 4);
-        }
+    fn step(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> Result<Step, Unreliable> {
         let end = |fault: &str, error| if has(fault) { Ok(Step::Bottom) } else { Err(error) };
-        match Ppc64::step(cursor, bottom, memory) {
-            Ok(Step::Caller(next)) if has("skips frames") => Ppc64::step(&next, bottom, memory),
+        let bottom = if has("misplaces the bottom") { bottom | 0x1f00 } else { bottom };
+        // ELFv2 §2.2.2: the back chain, and LR above it in the caller's frame.
+        let by_chain = |sp: Addr| {
+            let caller = machine.word(sp)?;
+            let pc = machine.word(caller.wrapping_add(16))?;
+            Some(Step::Caller(Cursor { pc, sp: caller, fp: 0, exact: false }))
+        };
+        match Ppc64::step(cursor, bottom, machine) {
+            Ok(Step::Caller(next)) if has("ends where it does not advance") && next.sp <= cursor.sp => {
+                Ok(Step::Bottom)
+            }
+            Ok(Step::Caller(next)) if has("skips frames") => Ppc64::step(&next, bottom, machine),
+            Ok(Step::Caller(next))
+                if has("skips generated code") && machine.code(next.pc) == CodeKind::Generated =>
+            {
+                Ppc64::step(&next, bottom, machine)
+            }
+            Ok(Step::Caller(next))
+                if has("skips trampolines")
+                    && matches!(machine.code(next.pc), CodeKind::ReturnTrampoline(_)) =>
+            {
+                Ppc64::step(&next, bottom, machine)
+            }
+            Ok(Step::Bottom) if has("looks beyond the bottom") => {
+                let _ = machine.word(bottom | 0xff8);
+                Err(Unreliable::NotTheBottom(cursor.sp))
+            }
             Err(error @ Unreliable::CouldNotReadStack(_)) => end("ends where it cannot read", error),
-            Err(error @ Unreliable::DidNotAdvance(_)) => end("ends where it does not advance", error),
             Err(error @ Unreliable::Misaligned(_)) => end("ends at misaligned frames", error),
+            Err(error @ Unreliable::Exception(_)) if has("walks through exceptions") => {
+                by_chain(cursor.sp).ok_or(error)
+            }
             Err(error @ Unreliable::Exception(_)) => end("ends at exceptions", error),
+            Err(_) if has("ends at anything odd") => Ok(Step::Bottom),
+            Err(_) if has("has a reason of its own") => Err(Unreliable::NoUnwindInfo(cursor.pc)),
             result => result,
         }
     }
 }
 
 /// What is wrong, and the case that finds it. Not here: cases that compare a constant (H1.1 to H1.3, H2.1) or a golden file
-/// (H3.6, H4.2), that ask klp-core or the compiler (H6, H9), and that ppc64 is not asked (H3.5, H8.8).
+/// (H3.6, H4.2), that ask klp-core, its walker or the compiler
+/// (H6, H8.4.2.3, H8.4.3.2, H8.4.4.3, H9), and that ppc64 is not asked (H3.5, H8.3.1, H8.4.5.1).
 const FAULTS: &[(&str, &str)] = &[
     ("strips too much", "H1.4"),
     ("refuses the last word in reach", "H2.2"),
@@ -244,13 +275,24 @@ const FAULTS: &[(&str, &str)] = &[
     ("relocates short code", "H7.3"),
     ("ignores unknown types", "H7.4"),
     ("gives everything a veneer", "H7.5"),
-    ("skips frames", "H8.1"),
-    ("ends where it cannot read", "H8.2"),
-    ("ends where it does not advance", "H8.3"),
-    ("ends at misaligned frames", "H8.4"),
-    ("ends at exceptions", "H8.5"),
-    ("ends where it cannot read", "H8.6"),
-    ("reads misaligned words", "H8.7"),
+    ("skips frames", "H8.2.1"),
+    ("ends where it cannot read", "H8.2.2"),
+    ("ends where it does not advance", "H8.2.3"),
+    ("ends at misaligned frames", "H8.2.4"),
+    ("ends at anything odd", "H8.2.5"),
+    ("ends at anything odd", "H8.2.6"),
+    ("skips frames", "H8.2.7"),
+    ("has a reason of its own", "H8.2.8"),
+    ("looks beyond the bottom", "H8.4.1.1"),
+    ("misplaces the bottom", "H8.4.1.2"),
+    ("skips generated code", "H8.4.2.1"),
+    ("takes everything for a call", "H8.4.2.2"),
+    ("ends at exceptions", "H8.4.3.1"),
+    ("walks through exceptions", "H8.4.3.1"),
+    ("skips trampolines", "H8.4.4.1"),
+    ("skips trampolines", "H8.4.4.2"),
+    ("skips trampolines", "H8.4.4.4"),
+    ("trusts the first frame", "H8.4.6.1"),
 ];
 
 fn outcome(id: &str, fault: &'static str) -> Outcome {

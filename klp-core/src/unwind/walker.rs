@@ -150,11 +150,7 @@ impl<'a, A: Architecture, M: Machine> Walk<'a, A, M> {
             arch: core::marker::PhantomData,
         };
         walk.enter_stack(cursor.sp)?;
-        // A switched-out task's frame is that of the scheduler, and where it continues is not always saved.
-        let is_saved = A::SAVES_PC || !matches!(task.start, Start::SwitchedOut(_));
-        if is_saved || cursor.pc != 0 {
-            walk.code = walk.check_code(&cursor)?;
-        }
+        walk.code = walk.check_code(&cursor)?;
         Ok(walk)
     }
 

@@ -142,7 +142,6 @@ impl<const STUB: bool> Relocate for Toy<STUB> {
 
 impl<const STUB: bool> Unwind for Toy<STUB> {
     const FRAME_ALIGN: u64 = 16;
-    const SAVES_PC: bool = !STUB;
 
     fn switched_out(saved: &Saved, _: &impl Machine) -> Result<Cursor, Unreliable> {
         Ok(Cursor { pc: saved.pc, sp: saved.sp, fp: saved.fp, exact: true })

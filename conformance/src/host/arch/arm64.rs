@@ -4,12 +4,12 @@
 mod branches;
 mod relocations;
 mod sites;
+mod stacks;
 
-use klp_core::Addr;
 use klp_core::branch::{BranchKind, Reach};
 use klp_core::ftrace::RegsLayout;
 
-use super::super::description::{BlockSample, Description, Manuals, Stack, Veneer};
+use super::super::description::{BlockSample, Description, Manuals, Veneer};
 use super::super::evaluate::{Machine, Next, number};
 use super::super::oracle::{Flow, Insn, Yaxpeax};
 
@@ -53,7 +53,7 @@ pub static DESCRIPTION: Description = Description {
     reloc_prefix: "R_AARCH64_",
     relocations: relocations::RELOCATIONS,
     linker: &["--no-relax", "-z", "noexecstack"],
-    stack,
+    stacks: stacks::STACKS,
     // Signed with a 48-bit address space: the signature is in bits 48 to 54 and 56 to 63.
     saved_return_addresses: &[
         (0xffff_8000_0801_2340, 0xffff_8000_0801_2340),
@@ -101,44 +101,4 @@ fn veneer_effect(machine: &mut Machine, insn: &Insn) -> Option<Next> {
         _ => return None,
     }
     Some(Next::Insn)
-}
-
-/// Size of `struct pt_regs`, and where in it the frame record, x29, sp and pc lie (`arch/arm64/include/asm/ptrace.h`).
-const PT_REGS: u64 = 336;
-const RECORD: u64 = 304;
-const X29: u64 = 232;
-const SP: u64 = 248;
-const PC: u64 = 256;
-
-/// Frames of 0x180 bytes with the record first, large enough to hold a register block.
-fn stack(pcs: &[Addr]) -> Stack {
-    const START: Addr = 0xffff_8000_0a00_0000;
-    const FRAME: u64 = 0x180;
-    let frames = FRAME * pcs.len() as u64;
-    let mut stack = Stack::new(START, usize::try_from(frames + PT_REGS).expect("small"));
-    stack.bottom = START + frames;
-    let last = stack.bottom + RECORD;
-    for (i, &pc) in pcs.iter().enumerate() {
-        let fp = START + FRAME * i as u64;
-        let next = if i + 1 == pcs.len() { last } else { fp + FRAME };
-        stack.set(fp, next);
-        stack.set(fp + 8, pc);
-        stack.links.push(fp);
-        stack.returns.push(fp + 8);
-        // kernel_entry: the frame's record leads to one in the block, which repeats the interrupted x29 and pc.
-        let block = fp + 16;
-        let (record, interrupted) = (block + RECORD, 0xffff_8000_0801_4444);
-        stack.exceptions.push(vec![
-            (fp, record),
-            (record, next),
-            (record + 8, interrupted),
-            (block + X29, next),
-            (block + SP, block + PT_REGS),
-            (block + PC, interrupted),
-        ]);
-    }
-    stack.terminator = Some(last);
-    stack.returns.push(last + 8);
-    stack.cursor.fp = START;
-    stack
 }

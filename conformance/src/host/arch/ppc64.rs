@@ -4,12 +4,12 @@
 mod branches;
 mod relocations;
 mod sites;
+mod stacks;
 
-use klp_core::Addr;
 use klp_core::branch::{BranchKind, BranchTarget, Reach};
 use klp_core::ftrace::RegsLayout;
 
-use super::super::description::{BlockSample, Description, Manuals, Stack, Veneer};
+use super::super::description::{BlockSample, Description, Manuals, Veneer};
 use super::super::evaluate::{Machine, Next, number};
 use super::super::oracle::{Flow, Insn, PowerPc};
 
@@ -47,7 +47,7 @@ pub static DESCRIPTION: Description = Description {
     reloc_prefix: "R_PPC64_",
     relocations: relocations::RELOCATIONS,
     linker: &["--no-toc-optimize", "--no-tls-optimize", "--no-opd-optimize", "-z", "noexecstack"],
-    stack,
+    stacks: stacks::STACKS,
     saved_return_addresses: &[],
     vectors: &[],
     // arch/powerpc/Makefile.
@@ -96,34 +96,4 @@ fn veneer_effect(machine: &mut Machine, insn: &Insn) -> Option<Next> {
 /// The value of a 16-bit signed immediate, however the disassembler wrote it.
 fn sign_extend(value: u64) -> u64 {
     i64::from((value & 0xffff) as u16 as i16).cast_unsigned()
-}
-
-/// Frames of 128 bytes: back chain at 0; a function saves LR at 16 of its caller's frame.
-fn stack(pcs: &[Addr]) -> Stack {
-    const START: Addr = 0xc000_0000_0810_0000;
-    const FRAME: u64 = 128;
-    // The interrupted code's frame, and the marker that exception entry puts in it: at 32 in 6.12 (STACK_INT_FRAME_MARKER),
-    // at 96 in 6.1 (STACK_FRAME_MARKER, in words). The marker is "REGS" as a little-endian word reads it.
-    const MARKER: u64 = 0x5347_4552;
-    const OFFSETS: [u64; 2] = [32, 96];
-    // One frame more than return addresses: the switched-out function's own.
-    let frames = pcs.len() as u64 + 1;
-    let mut stack = Stack::new(START, usize::try_from(FRAME * (frames + 3)).expect("small"));
-    stack.cursor.sp = START;
-    for (i, &pc) in (0_u64..).zip(pcs) {
-        let sp = START + FRAME * i;
-        stack.set(sp, sp + FRAME);
-        stack.set(sp + FRAME + 16, pc);
-        stack.links.push(sp);
-        stack.returns.push(sp + FRAME + 16);
-        for offset in OFFSETS {
-            stack.exceptions.push(vec![(sp + FRAME + offset, MARKER)]);
-        }
-    }
-    // The function that entry code called: its chain word leads to the entry code's frame, and no further.
-    let last = START + FRAME * (frames - 1);
-    stack.bottom = last + FRAME;
-    stack.set(last, stack.bottom);
-    stack.terminator = Some(last);
-    stack
 }

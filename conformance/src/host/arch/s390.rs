@@ -3,14 +3,12 @@
 
 mod branches;
 mod sites;
+mod stacks;
 
-use klp_core::Addr;
 use klp_core::branch::Reach;
 use klp_core::ftrace::RegsLayout;
 
-use super::super::description::{
-    BlockSample, Description, Limits, Manuals, RelocSample, Stack, Value, Veneer,
-};
+use super::super::description::{BlockSample, Description, Limits, Manuals, RelocSample, Value, Veneer};
 use super::super::evaluate::{Machine, Next, number};
 use super::super::oracle::{Insn, SystemZ};
 
@@ -103,7 +101,7 @@ pub static DESCRIPTION: Description = Description {
         .branch(),
     ],
     linker: &["--no-relax", "-z", "noexecstack"],
-    stack,
+    stacks: stacks::STACKS,
     saved_return_addresses: &[],
     vectors: &["-march=z14"],
     // arch/s390/Makefile.
@@ -152,30 +150,4 @@ fn veneer_effect(machine: &mut Machine, insn: &Insn) -> Option<Next> {
 
 fn register(text: &str) -> Option<&str> {
     text.strip_prefix('%')
-}
-
-/// Frames of 64 bytes in the packed layout: the back chain 152 above the stack pointer, the return address 136 above the
-/// caller's, the caller's stack pointer behind it.
-fn stack(pcs: &[Addr]) -> Stack {
-    const START: Addr = 0x380_0001_0000;
-    const FRAME: u64 = 64;
-    const BACK_CHAIN: u64 = 152;
-    const RETURN: u64 = 136;
-    const OVERHEAD: u64 = 160;
-    let frames = FRAME * pcs.len() as u64;
-    let mut stack = Stack::new(START, usize::try_from(frames + OVERHEAD + 200).expect("small"));
-    stack.cursor.sp = START;
-    for (i, &pc) in (0_u64..).zip(pcs) {
-        let sp = START + FRAME * i;
-        stack.set(sp + BACK_CHAIN, sp + FRAME);
-        stack.set(sp + FRAME + RETURN, pc);
-        stack.set(sp + FRAME + RETURN + 8, sp + FRAME);
-        stack.links.push(sp + BACK_CHAIN);
-        stack.returns.push(sp + FRAME + RETURN);
-        // Entry code's frame ends the chain, with its register block above.
-        stack.exceptions.push(vec![(sp + BACK_CHAIN, 0)]);
-    }
-    stack.terminator = Some(START + frames + BACK_CHAIN);
-    stack.bottom = START + frames + OVERHEAD;
-    stack
 }

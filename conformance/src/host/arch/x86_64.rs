@@ -2,15 +2,14 @@
 //! x86_64, for the host suite.
 
 mod branches;
+mod orc;
 mod sites;
+mod stacks;
 
-use klp_core::Addr;
 use klp_core::branch::Reach;
 use klp_core::ftrace::RegsLayout;
 
-use super::super::description::{
-    BlockSample, Description, Limits, Manuals, RelocSample, Stack, Value, Veneer,
-};
+use super::super::description::{BlockSample, Description, Limits, Manuals, RelocSample, Value, Veneer};
 use super::super::evaluate::{Machine, Next, number};
 use super::super::oracle::{Flow, Iced, Insn};
 
@@ -71,7 +70,7 @@ pub static DESCRIPTION: Description = Description {
         .branch(),
     ],
     linker: &["--no-relax", "-z", "noexecstack"],
-    stack,
+    stacks: stacks::STACKS,
     saved_return_addresses: &[],
     vectors: &[],
     // arch/x86/Makefile.
@@ -124,29 +123,4 @@ fn veneer_effect(machine: &mut Machine, insn: &Insn) -> Option<Next> {
         _ => return None,
     }
     Some(Next::Insn)
-}
-
-/// Frames of 32 bytes: two words of locals, the caller's %rbp, the return address.
-fn stack(pcs: &[Addr]) -> Stack {
-    const START: Addr = 0xffff_c900_0001_0000;
-    const FRAME: u64 = 32;
-    let mut stack = Stack::new(START, 32 * pcs.len() + 168);
-    for (i, &pc) in pcs.iter().enumerate() {
-        let fp = START + 16 + FRAME * i as u64;
-        let last = i + 1 == pcs.len();
-        stack.set(fp, if last { 0 } else { fp + FRAME });
-        stack.set(fp + 8, pc);
-        // At the last frame the stack pointer is at the bottom: what the entry code had in %rbp does not matter.
-        if !last {
-            stack.links.push(fp);
-        }
-        stack.returns.push(fp + 8);
-        // ENCODE_FRAME_POINTER: the address of the register block, bit 0 set.
-        stack.exceptions.push(vec![(fp, (fp + 16) | 1)]);
-    }
-    // An exception that interrupted the entry code has nothing to be seen by.
-    stack.exceptions.pop();
-    stack.cursor.fp = START + 16;
-    stack.bottom = START + FRAME * pcs.len() as u64;
-    stack
 }
