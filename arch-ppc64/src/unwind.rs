@@ -10,7 +10,7 @@
 //! the chain alone misses a caller where code was interrupted before it made its frame, or behind where it gave it up:
 //! then LR is in a register and the frame at the stack pointer is the caller's. So a walk passes no exception.
 
-use klp_core::unwind::{Cursor, Machine, Saved, Step, Unreliable, Unwind};
+use klp_core::unwind::{Code, Cursor, Machine, Saved, Step, Unreliable, Unwind};
 use klp_core::{Addr, FarBranch};
 
 use crate::Ppc64;
@@ -91,21 +91,23 @@ impl Unwind for Ppc64 {
     }
 
     /// `bottom` is the stack pointer that entry code set up before it called C: that frame's own chain word is user
-    /// mode's stack pointer, or zero.
-    ///
-    /// `cursor.fp` states, where `cursor.exact`, that the code at `cursor.pc` has made its frame and saved LR in its
-    /// caller's: it is then the same as `cursor.sp`, else zero. Only code that asks for its own registers can know this.
+    /// mode's stack pointer, or zero. Entry code is no function to be reported, unless somebody keeps the return address
+    /// into it: one that is left over would be somebody's who was missed. `cursor.fp` is not used.
     fn step(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> Result<Step, Unreliable> {
         let callee = aligned(cursor.sp)?;
         if callee == bottom {
             return Ok(Step::Bottom);
         }
-        if cursor.exact && cursor.fp != callee {
+        if cursor.exact {
             return Err(Unreliable::CallerInRegister(cursor.pc));
         }
         let sp = read(machine, callee)?;
         if sp == bottom {
-            return Ok(Step::Bottom);
+            let pc = read(machine, sp.wrapping_add(LR_SAVE))?;
+            return Ok(match machine.code(pc) {
+                Code::ReturnTrampoline(_) => Step::Caller(Cursor { pc, sp, fp: 0, exact: false }),
+                _ => Step::Bottom,
+            });
         }
         if sp == 0 {
             return Err(Unreliable::NotTheBottom(callee));

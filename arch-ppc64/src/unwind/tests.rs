@@ -353,8 +353,7 @@ fn on_three_stacks() -> Image {
     // `call_do_softirq` and `call_do_irq` put the old stack pointer at the top of the new stack.
     frames(&mut image, HARDIRQ + 0x3f00, &[(FRAME, function(4)), (FRAME, function(5))], SOFTIRQ + 0x3f00);
     frames(&mut image, SOFTIRQ + 0x3f00, &[(FRAME, function(6)), (FRAME, function(7))], task_sp);
-    let sp = HARDIRQ + 0x3f00;
-    image.start = Start::At(Cursor { pc: function(8), sp, fp: sp, exact: true });
+    image.start = Start::At(Cursor { pc: function(8), sp: HARDIRQ + 0x3f00, fp: 0, exact: false });
     image
 }
 
@@ -365,8 +364,7 @@ fn stacks_are_left_in_one_order() {
     assert_eq!(walk(&image), Ok(found.clone()));
     // A softirq on the way out of a hard interrupt, whose stack is not in use any more.
     let mut soft = image.clone();
-    let sp = SOFTIRQ + 0x3f00;
-    soft.start = Start::At(Cursor { pc: function(8), sp, fp: sp, exact: true });
+    soft.start = Start::At(Cursor { pc: function(8), sp: SOFTIRQ + 0x3f00, fp: 0, exact: false });
     assert_eq!(walk(&soft), Ok([8, 6, 7, 2].map(function).into()));
     // Back to where it came from, and to a stack that is none of the task's.
     let mut back = image.clone();
@@ -402,6 +400,20 @@ fn return_addresses_that_tracers_and_patches_keep() {
 }
 
 #[test]
+fn the_first_functions_return_address_is_kept() {
+    // A thread's function, which entry code called, is traced.
+    let mut image = asleep(NEW, TOP - NEW.kthread, &returns(3));
+    image.set(image.bottom + 16, GRAPH);
+    let lost = Unreliable::ReturnLost(ReturnTrampoline::Graph);
+    assert_eq!(walk(&image), Err((returns(3), lost)));
+    image.kept[ReturnTrampoline::Graph as usize] = [FORK + 4].into();
+    let found = [function(0), function(1), function(2), FORK + 4];
+    assert_eq!(walk(&image), Ok(found.into()));
+    image.stacks[0].size = image.bottom + 16 - STACK;
+    assert_eq!(walk(&image), Err((returns(3), Unreliable::CouldNotReadStack(image.bottom + 16))));
+}
+
+#[test]
 fn return_addresses_that_are_lost_or_left() {
     let mut image = asleep(NEW, TOP - NEW.user, &[function(0), STUB_RETURN, function(2)]);
     let lost = Unreliable::ReturnLost(ReturnTrampoline::Patch);
@@ -418,13 +430,12 @@ fn a_caller_in_a_register_is_not_missed() {
     let (pc, sp) = (function(8) - 8, sp(&image) + NEW.switch_frame);
     image.start = Start::At(Cursor { pc, sp, fp: 0, exact: true });
     assert_eq!(walk(&image), Err(([pc].into(), Unreliable::CallerInRegister(pc))));
-    // It says itself that it has made its frame.
-    image.start = Start::At(Cursor { pc, sp, fp: sp, exact: true });
-    assert_eq!(walk(&image), Ok([pc, function(1), function(2)].into()));
+    // It is known to be a caller, so it has a frame.
+    image.start = Start::At(Cursor { pc: function(8), sp, fp: 0, exact: false });
+    assert_eq!(walk(&image), Ok([8, 1, 2].map(function).into()));
     // Called by entry code: nothing else is above it.
     image.start = Start::At(Cursor { pc, sp: image.bottom, fp: 0, exact: true });
     assert_eq!(walk(&image), Ok([pc].into()));
-    // A pc that was not saved is none.
-    image.start = Start::At(Cursor { pc: 0, sp, fp: sp, exact: true });
+    image.start = Start::At(Cursor { pc: 0, sp, fp: 0, exact: true });
     assert_eq!(walk(&image), Err(([].into(), Unreliable::NotText(0))));
 }
