@@ -7,6 +7,7 @@
 //! all of that makes: a kernel that stands still, with its tasks and modules, as a stack walk looks at it.
 
 mod elf;
+mod kdump;
 mod layout;
 mod mmu;
 mod modules;
@@ -21,6 +22,7 @@ mod view;
 mod vmcoreinfo;
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -80,7 +82,9 @@ impl Frozen {
     pub fn open(file: &Path, kernel: &Kernel, layout: Layout, vmlinux: Option<&Path>) -> Result<Frozen> {
         let wrong = |what: String| Failure::Usage(format!("--dump {}: {what}", file.display()));
         let input = File::open(file).map_err(|error| wrong(format!("{error}; expected a memory dump")))?;
-        let core = elf::open(input).map_err(wrong)?;
+        let mut start = [0; 16];
+        let is_kdump = input.read_at(&mut start, 0).is_ok() && kdump::is(&start);
+        let core = if is_kdump { kdump::open(input) } else { elf::open(input) }.map_err(wrong)?;
         let arch = kernel.arch;
         if core.machine != arch.elf_machine {
             let found = match crate::ARCHES.iter().find(|other| other.elf_machine == core.machine) {
@@ -92,7 +96,7 @@ impl Frozen {
         let locate =
             mmu::of(core.machine).with_context(|| format!("nothing is known of {arch}'s page tables"))?;
         let endian = core.endian;
-        let physical = Physical::new(Box::new(core.memory));
+        let physical = Physical::new(core.memory);
         let info = VmcoreInfo::find(&physical)?.ok_or_else(|| {
             wrong(
                 "no kernel in it describes itself (VMCOREINFO): it has not booted far enough, or has neither \
@@ -179,14 +183,21 @@ impl Frozen {
             (end > start).then_some(Range { start, size: end - start })
         };
         let mut code = Vec::new();
-        // Return addresses are those words exactly.
-        let word = |name: &str| self.symbols.addr(name).map(|start| Range { start, size: 1 });
+        // Return addresses are those words exactly; behind them the return address is in a register.
+        let trampoline = |name: &str, keeper| {
+            let start = self.symbols.addr(name)?;
+            let rest = (1..MAX_TRAMPOLINE)
+                .take_while(|i| self.symbols.function(start + i) == Some((name, *i)))
+                .count();
+            let first = (Range { start, size: 1 }, Code::ReturnTrampoline(keeper));
+            Some([first, (Range { start: start + 1, size: rest as u64 }, Code::Generated)])
+        };
         for (name, keeper) in [
             ("return_to_handler", ReturnTrampoline::Graph),
             ("arch_rethook_trampoline", ReturnTrampoline::Probe),
             ("__kretprobe_trampoline", ReturnTrampoline::Probe),
         ] {
-            code.extend(word(name).map(|range| (range, Code::ReturnTrampoline(keeper))));
+            code.extend(trampoline(name, keeper).into_iter().flatten());
         }
         let entry = between(&self.symbols, "__entry_text_start", "__entry_text_end");
         code.extend(entry.map(|range| (range, Code::Entry)));
@@ -197,8 +208,6 @@ impl Frozen {
         for module in &self.modules {
             let stub = between(&module.symbols, "klp_return_stub", "klp_return_stub_end");
             code.extend(stub.map(|range| (range, Code::ReturnTrampoline(ReturnTrampoline::Patch))));
-            let rust = between(&module.symbols, "klp_rust_text_begin", "klp_rust_text_end");
-            code.extend(rust.map(|range| (range, Code::AbiFunction)));
             code.extend(module.text.iter().map(|range| (*range, Code::Function)));
         }
         self.core = core.into_iter().chain(init).collect();
@@ -211,6 +220,9 @@ impl Frozen {
         }
     }
 }
+
+/// More bytes than any return trampoline has.
+const MAX_TRAMPOLINE: u64 = 4096;
 
 /// Whether an address is in one of these ranges.
 fn holds(ranges: &[Range], addr: Addr) -> bool {

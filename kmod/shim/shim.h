@@ -40,7 +40,7 @@ struct klp_range {
 /* Where the walk of a task's stack starts. */
 enum klp_start {
 	KLP_START_SWITCHED_OUT,	/* sp, pc, fp: as the context switch saved them */
-	KLP_START_AT,		/* sp, pc, fp: registers */
+	KLP_START_CALLER,	/* sp, pc, fp: of a caller, to which its callee returns */
 	KLP_START_RUNNING,
 	KLP_START_NO_STACK,	/* it has exited */
 };
@@ -89,10 +89,10 @@ extern const struct klp_regs_layout klp_shim_regs_layout;
 extern struct klp_range klp_shim_return_stub_text;
 extern int klp_shim_fail_nth;
 
-/* What there is of text, and what is put in place of return addresses (0: nothing); constant once initialised. */
+/* What there is of text; `graph` and `probe`: what is put in place of return addresses. Constant once initialised. */
 struct klp_text {
 	struct klp_range core, init, entry;
-	u64 graph, probe;
+	struct klp_range graph, probe;
 };
 extern struct klp_text klp_shim_text;
 

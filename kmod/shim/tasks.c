@@ -10,6 +10,7 @@
 #include <linux/sched/task_stack.h>
 #include <linux/stop_machine.h>
 #include <linux/string.h>
+#include <asm/stacktrace.h>
 
 #include "shim.h"
 
@@ -20,7 +21,7 @@ struct klp_each_task {
 	atomic_t arrived;
 };
 
-/* Where each CPU's stopper is, which is what runs there while the machine is stopped. */
+/* From where each CPU's stopper called us; it is what runs there while the machine is stopped. */
 struct klp_here {
 	u64 pc, sp, fp;
 };
@@ -98,7 +99,7 @@ static bool klp_show_stopped(const struct klp_each_task *call, struct task_struc
 	if (shown.start == KLP_START_RUNNING) {
 		const struct klp_here *here = &per_cpu(klp_stopper, task_cpu(task));
 
-		shown.start = KLP_START_AT;
+		shown.start = KLP_START_CALLER;
 		shown.sp = here->sp;
 		shown.pc = here->pc;
 		shown.fp = here->fp;
@@ -116,7 +117,7 @@ static int klp_each_task_stopped(void *data)
 	int cpu;
 
 	here = this_cpu_ptr(&klp_stopper);
-	KLP_HERE(here->pc, here->sp, here->fp);
+	KLP_CALLER(here->pc, here->sp, here->fp);
 	if (atomic_inc_return(&call->arrived) != num_online_cpus())
 		return 0;
 	for_each_process_thread(process, task) {

@@ -88,6 +88,11 @@ static struct klp_range klp_between(const char *first, const char *behind)
 	return start && end > start ? (struct klp_range) { start, end - start } : (struct klp_range) { 0 };
 }
 
+static struct klp_range klp_function(u64 addr)
+{
+	return addr ? (struct klp_range) { addr, klp_shim_function_size(addr) } : (struct klp_range) { 0 };
+}
+
 /* What else is not found makes walks unreliable, and each of them says so. */
 int klp_shim_text_init(void)
 {
@@ -101,8 +106,8 @@ int klp_shim_text_init(void)
 	klp_shim_text.core = klp_between("_stext", "_etext");
 	klp_shim_text.init = klp_between("_sinittext", "_einittext");
 	klp_shim_text.entry = klp_between("__entry_text_start", "__entry_text_end");
-	klp_shim_text.graph = klp_shim_lookup("return_to_handler");
-	klp_shim_text.probe = klp_shim_return_probe;
+	klp_shim_text.graph = klp_function(klp_shim_lookup("return_to_handler"));
+	klp_shim_text.probe = klp_function(klp_shim_return_probe);
 #ifdef CONFIG_FUNCTION_GRAPH_TRACER
 	addr = klp_shim_lookup("ftrace_graph_get_ret_stack");
 	if (addr)

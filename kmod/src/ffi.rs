@@ -45,8 +45,8 @@ pub(crate) struct KlpTask {
 
 /// `KLP_START_SWITCHED_OUT`
 pub(crate) const START_SWITCHED_OUT: u32 = 0;
-/// `KLP_START_AT`
-pub(crate) const START_AT: u32 = 1;
+/// `KLP_START_CALLER`
+pub(crate) const START_CALLER: u32 = 1;
 /// `KLP_START_RUNNING`
 pub(crate) const START_RUNNING: u32 = 2;
 
@@ -56,8 +56,8 @@ pub(crate) struct KlpText {
     pub(crate) core: Range,
     pub(crate) init: Range,
     pub(crate) entry: Range,
-    pub(crate) graph: u64,
-    pub(crate) probe: u64,
+    pub(crate) graph: Range,
+    pub(crate) probe: Range,
 }
 
 /// `struct klp_table`.

@@ -62,8 +62,10 @@ impl Machine for Live<'_> {
         let text = unsafe { &ffi::klp_shim_text };
         if inside(text.core, pc) {
             return match pc {
-                _ if pc == text.graph => Code::ReturnTrampoline(ReturnTrampoline::Graph),
-                _ if pc == text.probe => Code::ReturnTrampoline(ReturnTrampoline::Probe),
+                _ if pc == text.graph.start => Code::ReturnTrampoline(ReturnTrampoline::Graph),
+                _ if pc == text.probe.start => Code::ReturnTrampoline(ReturnTrampoline::Probe),
+                // The keeper's own code: the return address has left its list, and is in a register.
+                _ if inside(text.graph, pc) || inside(text.probe, pc) => Code::Generated,
                 _ if inside(text.entry, pc) => Code::Entry,
                 _ => Code::Function,
             };
@@ -170,7 +172,7 @@ impl Machine for Live<'_> {
 pub(crate) fn walk_task(task: &KlpTask, found: impl FnMut(&Frame) -> Next) -> Result<Verdict, Unreliable> {
     let start = match task.start {
         ffi::START_SWITCHED_OUT => Start::SwitchedOut(Saved { sp: task.sp, pc: task.pc, fp: task.fp }),
-        ffi::START_AT => Start::At(Cursor { pc: task.pc, sp: task.sp, fp: task.fp, exact: true }),
+        ffi::START_CALLER => Start::At(Cursor { pc: task.pc, sp: task.sp, fp: task.fp, exact: false }),
         ffi::START_RUNNING => return Err(Unreliable::Running),
         _ => return Err(Unreliable::NoStack),
     };

@@ -79,9 +79,8 @@ const KEEPERS: [(&str, ReturnTrampoline); 3] = [
     ("probe", ReturnTrampoline::Probe),
     ("patch", ReturnTrampoline::Patch),
 ];
-const CODE: [(&str, Code); 8] = [
+const CODE: [(&str, Code); 7] = [
     ("function", Code::Function),
-    ("abi", Code::AbiFunction),
     ("discarded", Code::Discarded),
     ("entry", Code::Entry),
     ("generated", Code::Generated),

@@ -49,17 +49,22 @@ impl<'a> UnwindTable<'a> {
     ///
     /// Binary search, in as many steps as the kernel's (`__orc_find`).
     pub fn find(&self, pc: Addr) -> Option<&'a [u8; UnwindTable::ENTRY_SIZE]> {
-        let (mut low, mut high) = self.narrow(pc);
+        let (mut first, end) = self.narrow(pc);
+        let mut rest = self.offsets.get(first..end)?;
+        // Distances from the table: one addition less in each step.
+        let distance = pc.wrapping_sub(self.base).cast_signed();
         // Of entries with the same start the last one counts: objtool ends dead ranges with such pairs.
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.starts(middle)? <= pc {
-                low = middle + 1;
+        while let Some(offset) = rest.get(rest.len() / 2) {
+            let middle = rest.len() / 2;
+            let start = (first.wrapping_add(middle) as i64).wrapping_mul(4).wrapping_add(i64::from(*offset));
+            if start <= distance {
+                first = first.wrapping_add(middle).wrapping_add(1);
+                rest = &rest[middle + 1..];
             } else {
-                high = middle;
+                rest = &rest[..middle];
             }
         }
-        self.entries.get(low.checked_sub(1)?)
+        self.entries.get(first.checked_sub(1)?)
     }
 
     /// The half-open range of entries among which the first one behind `pc` is found, or its end.
@@ -74,12 +79,6 @@ impl<'a> UnwindTable<'a> {
             (Some(&from), Some(&to)) if from <= to => (from as usize, (to as usize + 1).min(all.1)),
             _ => all,
         }
-    }
-
-    /// Where entry `i` starts.
-    fn starts(&self, i: usize) -> Option<Addr> {
-        let offset = i64::from(*self.offsets.get(i)?);
-        Some(self.base.wrapping_add(4 * i as u64).wrapping_add_signed(offset))
     }
 }
 

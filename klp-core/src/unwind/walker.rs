@@ -150,7 +150,14 @@ impl<'a, A: Architecture, M: Machine> Walk<'a, A, M> {
             arch: core::marker::PhantomData,
         };
         walk.enter_stack(cursor.sp)?;
-        walk.code = walk.check_code(&cursor)?;
+        if cursor.exact {
+            walk.code = walk.check_code(&cursor)?;
+        } else {
+            // The context switch may have been jumped to by a function that is traced (`__switch_to` on s390).
+            let frame = walk.returned_to(cursor)?;
+            let kept = matches!(frame.found, Found::Kept(_));
+            walk.frame = Frame { found: if kept { frame.found } else { Found::Start }, ..frame };
+        }
         Ok(walk)
     }
 

@@ -47,6 +47,22 @@ fn what_a_keeper_keeps_is_reported_in_place_of_its_trampoline() {
 }
 
 #[test]
+fn what_called_the_context_switch_may_have_been_kept_too() {
+    let mut image = with(3, &[(2, Graph)]);
+    let cursor = Cursor { pc: trampoline(Graph), sp: sp(0), fp: fp(0), exact: false };
+    image.start = Start::At(cursor);
+    keep(&mut image, Graph, &[after_call(0), after_call(2)]);
+    let mut frames = expected(3, &[(2, Graph)]);
+    frames[0].1 = Found::Kept(Graph);
+    assert_reliable(&image, &frames);
+    keep(&mut image, Graph, &[]);
+    assert_unreliable(&image, 0, Unreliable::ReturnLost(Graph));
+    // Where the task continues for certain is in the trampoline's own code.
+    image.start = Start::At(Cursor { exact: true, ..cursor });
+    assert_unreliable(&image, 0, Unreliable::Unwalkable(trampoline(Graph)));
+}
+
+#[test]
 fn keepers_are_counted_apart() {
     let frames = [(1, Probe), (2, Graph), (3, Patch), (4, Graph), (5, Probe)];
     assert_reliable(&with(5, &frames), &expected(5, &frames));

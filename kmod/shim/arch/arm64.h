@@ -16,6 +16,10 @@
 #define KLP_TASK_FP(task) ((task)->thread.cpu_context.fp)
 #define KLP_TASK_BOTTOM(task) ((u64)task_pt_regs(task))
 
-/* Where the code is that asks; it has a frame record. */
-#define KLP_HERE(pc, sp, fp) \
-	asm volatile("adr %0, .\n\tmov %1, sp\n\tmov %2, x29" : "=r" (pc), "=r" (sp), "=r" (fp))
+/* The caller of the function that asks, which thereby has a frame record. */
+#define KLP_CALLER(caller_pc, caller_sp, caller_fp) do { \
+	const u64 *record_ = __builtin_frame_address(0); \
+	(caller_pc) = (u64)__builtin_return_address(0); \
+	(caller_sp) = (u64)(record_ + 2); \
+	(caller_fp) = *record_; \
+} while (0)

@@ -18,12 +18,9 @@
 #endif
 #define KLP_TASK_BOTTOM(task) ((u64)task_stack_page(task) + THREAD_SIZE - KLP_TASK_FRAME(task))
 
-/*
- * Where the code is that asks. It must have made its frame and saved LR in its caller's, which is what fp states; since LR
- * is lost and the frame is used here, the compiler cannot put that off until the first call, as it else may.
- */
-#define KLP_HERE(pc, sp, fp) do { \
-	(sp) = (u64)__builtin_frame_address(0); \
-	(fp) = (sp); \
-	asm volatile("bcl 20,31,1f\n1:\tmflr %0" : "=r" (pc) : "r" (sp) : "lr"); \
+/* The caller of the function that asks, which thereby has a frame. */
+#define KLP_CALLER(caller_pc, caller_sp, caller_fp) do { \
+	(caller_pc) = (u64)__builtin_return_address(0); \
+	(caller_sp) = *(const u64 *)__builtin_frame_address(0); \
+	(caller_fp) = 0; \
 } while (0)

@@ -9,8 +9,9 @@
 #define KLP_TASK_FP(task) (0)
 #define KLP_TASK_BOTTOM(task) ((u64)task_pt_regs(task))
 
-/* Where the code is that asks; it calls others, so it has a frame. */
-#define KLP_HERE(pc, sp, fp) do { \
-	asm volatile("larl %0,.\n\tlgr %1,%%r15" : "=d" (pc), "=d" (sp)); \
-	(fp) = 0; \
+/* The caller of the function that asks. With packed frames gcc takes the address of its back chain for that of its frame. */
+#define KLP_CALLER(caller_pc, caller_sp, caller_fp) do { \
+	(caller_pc) = (u64)__builtin_return_address(0); \
+	(caller_sp) = (u64)__builtin_frame_address(0) - offsetof(struct stack_frame, back_chain); \
+	(caller_fp) = 0; \
 } while (0)

@@ -9,6 +9,10 @@
 #define KLP_TASK_FP(task) (0)
 #define KLP_TASK_BOTTOM(task) ((u64)task_pt_regs(task))
 
-/* Where the code is that asks: ORC describes every instruction, so the registers must be those of one. */
-#define KLP_HERE(pc, sp, fp) \
-	asm volatile("leaq 0(%%rip), %0\n\tmovq %%rsp, %1\n\tmovq %%rbp, %2" : "=r" (pc), "=r" (sp), "=r" (fp))
+/* The caller of the function that asks, which thereby has a frame pointer. */
+#define KLP_CALLER(caller_pc, caller_sp, caller_fp) do { \
+	const u64 *frame_ = __builtin_frame_address(0); \
+	(caller_pc) = (u64)__builtin_return_address(0); \
+	(caller_sp) = (u64)(frame_ + 2); \
+	(caller_fp) = *frame_; \
+} while (0)
