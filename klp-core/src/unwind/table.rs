@@ -50,18 +50,19 @@ impl<'a> UnwindTable<'a> {
     /// Binary search, in as many steps as the kernel's (`__orc_find`).
     pub fn find(&self, pc: Addr) -> Option<&'a [u8; UnwindTable::ENTRY_SIZE]> {
         let (mut first, end) = self.narrow(pc);
-        let mut rest = self.offsets.get(first..end)?;
+        let mut size = end.saturating_sub(first);
         // Distances from the table: one addition less in each step.
         let distance = pc.wrapping_sub(self.base).cast_signed();
         // Of entries with the same start the last one counts: objtool ends dead ranges with such pairs.
-        while let Some(offset) = rest.get(rest.len() / 2) {
-            let middle = rest.len() / 2;
-            let start = (first.wrapping_add(middle) as i64).wrapping_mul(4).wrapping_add(i64::from(*offset));
+        while size > 0 {
+            let middle = first.wrapping_add(size / 2);
+            let place = (middle as u64).wrapping_mul(4).cast_signed();
+            let start = place.wrapping_add(i64::from(*self.offsets.get(middle)?));
             if start <= distance {
-                first = first.wrapping_add(middle).wrapping_add(1);
-                rest = &rest[middle + 1..];
+                first = middle.wrapping_add(1);
+                size = size.wrapping_sub(size / 2).wrapping_sub(1);
             } else {
-                rest = &rest[..middle];
+                size /= 2;
             }
         }
         self.entries.get(first.checked_sub(1)?)
