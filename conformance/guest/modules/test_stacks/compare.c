@@ -70,8 +70,8 @@ static void count(struct tally *tally, const struct stacks_walk *walk, struct ta
 		}
 		return;
 	}
-	/* The kernel calls an exited task's stack reliable, and empty. */
-	if (is_reason(walk, "no-stack") && !walk->kernel_count) {
+	/* The kernel calls an exited task's stack reliable: empty, or what led to its last switch until that is done. */
+	if (is_reason(walk, "no-stack") && (!walk->kernel_count || READ_ONCE(task->__state) == TASK_DEAD)) {
 		tally->exited++;
 		return;
 	}
