@@ -51,9 +51,10 @@ impl Unwind for S390 {
     /// ELF ABI, "Registers", on the stack pointer.
     const FRAME_ALIGN: u64 = 8;
 
-    /// `__switch_to` (`__switch_to_asm` where that is a C function; `arch/s390/kernel/entry.S`) saves r6 to r15 in its
-    /// caller's frame, makes none, and keeps the stack pointer. A new task's is prepared to "return" to the first
-    /// instruction of `ret_from_fork`, from a frame that nobody called.
+    /// `__switch_to` (`arch/s390/kernel/entry.S`) saves r6 to r15 in its caller's frame, makes none, and keeps the stack
+    /// pointer. Where that is a C function, it jumps to `__switch_to_asm`, which does the same; traced, it returns to
+    /// the tracer's trampoline. A new task's is prepared to "return" to the first instruction of `ret_from_fork`, from
+    /// a frame that nobody called.
     fn switched_out(saved: &Saved, machine: &impl Machine) -> Result<Cursor, Unreliable> {
         let word = |offset| {
             let addr = saved.sp.wrapping_add(offset);

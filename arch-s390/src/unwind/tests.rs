@@ -255,6 +255,16 @@ fn traced_functions_return_to_a_trampoline() {
     assert_unreliable(&image, &kept, Unreliable::ReturnLeft(ReturnTrampoline::Probe));
 }
 
+#[test]
+fn the_context_switch_may_be_traced() {
+    let mut image = asleep();
+    switch_out(&mut image, SLEEPER, TRAMPOLINE);
+    image.kept[ReturnTrampoline::Graph as usize] = vec![A];
+    let mut frames = asleep_frames();
+    frames[0].found = Found::Kept(ReturnTrampoline::Graph);
+    assert_eq!(image.walk::<S390>(), Ok(frames));
+}
+
 const ASYNC: Addr = STACK + 0x10_0000;
 /// Where whoever goes on to that stack starts.
 const ASYNC_FIRST: Addr = ASYNC + 0x4000 - 200 - FRAME_OVERHEAD;

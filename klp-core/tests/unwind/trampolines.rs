@@ -51,9 +51,9 @@ fn what_called_the_context_switch_may_have_been_kept_too() {
     let mut image = with(3, &[(2, Graph)]);
     let cursor = Cursor { pc: trampoline(Graph), sp: sp(0), fp: fp(0), exact: false };
     image.start = Start::At(cursor);
-    keep(&mut image, Graph, &[after_call(0), after_call(2)]);
+    keep(&mut image, Graph, &[after_call(7), after_call(2)]);
     let mut frames = expected(3, &[(2, Graph)]);
-    frames[0].1 = Found::Kept(Graph);
+    frames[0] = (after_call(7), Found::Kept(Graph));
     assert_reliable(&image, &frames);
     keep(&mut image, Graph, &[]);
     assert_unreliable(&image, 0, Unreliable::ReturnLost(Graph));
