@@ -51,6 +51,7 @@ impl Unwind for X86_64 {
         Ok(Cursor { pc, sp, fp, exact })
     }
 
+    #[inline(always)] // See `orc::step`.
     fn step(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> Result<Step, Unreliable> {
         match machine.unwind_info() {
             UnwindInfo::Frames => frame_pointer::step(cursor, bottom, machine),

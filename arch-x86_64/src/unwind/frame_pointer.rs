@@ -41,6 +41,7 @@ fn is_bottom(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> bool {
 }
 
 /// `pc' = [fp + 8]`, `sp' = fp + 16`, `fp' = [fp]`.
+#[inline(never)]
 pub(super) fn step(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> Result<Step, Unreliable> {
     if is_bottom(cursor, bottom, machine) {
         return Ok(Step::Bottom);
