@@ -69,6 +69,15 @@ impl Table {
     }
 }
 
+impl Table {
+    /// Replaces the `i`th entry, counted round.
+    pub fn set_entry(&mut self, i: usize, entry: [u8; UnwindTable::ENTRY_SIZE]) {
+        if let Some(i) = i.checked_rem(self.entries.len()) {
+            self.entries[i] = entry;
+        }
+    }
+}
+
 /// The piece that holds `len` bytes at `addr`.
 fn piece(pieces: &BTreeMap<Addr, Vec<u8>>, addr: Addr, len: usize) -> Option<&[u8]> {
     let (start, bytes) = pieces.range(..=addr).next_back()?;

@@ -3,24 +3,23 @@
 
 use std::collections::BTreeSet;
 
-use klp_core::unwind::{Code, Cursor, Found, MAX_FRAMES, Machine, Memory, Saved, Start};
+use klp_core::unwind::{Code, Cursor, MAX_FRAMES, Machine, Memory, Saved, Start};
 use klp_core::{Addr, Architecture};
 
 use super::Check;
 use super::stack::{Sample, Stacks, Walked, walk};
 use crate::image::Image;
 
-/// Walks, whatever the stacks hold, and checks that
+/// Walks, whatever the stacks and tables hold, and checks that
 ///
 /// - nothing is read off the stacks, or misaligned;
 /// - there are at most [`MAX_FRAMES`] frames;
-/// - each frame is in code that can be walked, and above the one it called, or on a stack further out;
-/// - if it is reliable, the frames are a whole chain by what the words say ([`Stacks::is_chain`]), read by other code.
+/// - each frame is in code that can be walked, and above the one it called, or on a stack further out.
 ///
 /// # Errors
 ///
 /// What does not hold.
-pub fn check<A: Architecture>(stacks: &Stacks, image: &Image) -> Result<Walked, String> {
+pub fn survive<A: Architecture>(image: &Image) -> Result<Walked, String> {
     let walked = walk::<A>(image);
     if let Some(stray) = walked.stray(image) {
         return Err(format!("{stray:#x} was read, which is not a word of the stacks"));
@@ -38,11 +37,21 @@ pub fn check<A: Architecture>(stacks: &Stacks, image: &Image) -> Result<Walked, 
     }
     for frame in &walked.frames {
         let code = image.code(frame.cursor.in_function());
-        let unsaved = frame.found == Found::Start && frame.cursor.pc == 0;
-        if !unsaved && matches!(code, Code::NotText | Code::Generated | Code::ReturnTrampoline(_)) {
+        if matches!(code, Code::NotText | Code::Generated | Code::ReturnTrampoline(_)) {
             return Err(format!("{frame:x?} is in {code:?}"));
         }
     }
+    Ok(walked)
+}
+
+/// Walks, whatever the stacks hold, and checks besides that a reliable list is a whole chain by what the words say
+/// ([`Stacks::is_chain`]), read by other code.
+///
+/// # Errors
+///
+/// What does not hold.
+pub fn check<A: Architecture>(stacks: &Stacks, image: &Image) -> Result<Walked, String> {
+    let walked = survive::<A>(image)?;
     if walked.end.is_ok() && !stacks.is_chain(image, &walked.frames) {
         return Err(format!("called reliable, which is no whole chain: {:x?}", walked.seen()));
     }

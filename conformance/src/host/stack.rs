@@ -223,11 +223,6 @@ impl Map {
         self.text + 0x3_0000 + FUNCTION_SIZE * keeper as u64
     }
 
-    /// A function in the frames of the platform's ABI.
-    pub const fn abi_function(&self) -> Addr {
-        self.text + 0x4_0000
-    }
-
     /// The `i`th stack inside of the task's own, the innermost of them last.
     pub const fn inner_stack(&self, i: usize) -> Addr {
         self.stack + 0x10_0000 * (1 + i as u64)
@@ -270,7 +265,6 @@ impl Draft {
         for keeper in ReturnTrampoline::ALL {
             image.add_text(map.trampoline(keeper), function.code, Code::ReturnTrampoline(keeper));
         }
-        image.add_text(map.abi_function(), function.code, Code::AbiFunction);
         let mut draft = Draft {
             image,
             map,

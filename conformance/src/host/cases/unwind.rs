@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! H8: walks over stacks as compilers, entry code and tracers leave them, and over corrupt ones.
 //!
-//! `H8.S.n` is case n of section S of `Documentation/livepatch/reliable-stacktrace.rst`; H8.1 to H8.8, without a section,
-//! were earlier cases.
+//! `H8.S.n` is case n of section S of `Documentation/livepatch/reliable-stacktrace.rst`, which has no section 5: that is for
+//! stacks of real kernels. H8.1 to H8.8, without a section, were earlier cases.
 
 mod corrupt;
 mod kinds;
+mod recorded;
 mod text;
 mod trampolines;
 
@@ -150,6 +151,13 @@ pub(super) fn cases<A: Architecture>(d: &'static Description) -> Vec<Case> {
             "livepatch/reliable-stacktrace.rst §4.6",
             kinds::all::<A, 6>,
         ),
+        Case::new(
+            "H8.5.1",
+            "unwind.recorded_stacks_of_real_kernels",
+            "cargo klp stacks --record",
+            recorded::all::<A>,
+        )
+        .only_if(recorded::exist(d), "no stacks have been recorded"),
     ]
 }
 

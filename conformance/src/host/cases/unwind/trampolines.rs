@@ -10,7 +10,8 @@ use crate::host::stack::{Sample, walk};
 
 /// The numbers of the frames whose return address somebody may keep.
 fn returned_to(sample: &Sample) -> Vec<usize> {
-    let called = |i: &usize| sample.frames[*i].slot.is_some() && sample.frames[*i].found != Found::Start;
+    // A task that has never run starts where no function returns to.
+    let called = |i: &usize| sample.frames[*i].slot.is_some() && sample.frames.len() > 1;
     (0..sample.frames.len()).filter(called).collect()
 }
 
