@@ -47,10 +47,6 @@ pub enum Code {
     NotText,
     /// A function of the kernel or of a module.
     Function,
-    /// A function of a module whose frames are those of the platform's ELF ABI where the kernel's own are not: code that
-    /// rustc compiled, where it lacks a kernel's frame layout (`-mpacked-stack` on s390). Elsewhere the same as
-    /// [`Function`](Self::Function).
-    AbiFunction,
     /// Text that was discarded after boot. Whoever called from there never returns (`start_kernel`); the bytes are gone.
     Discarded,
     /// Entry code: it has no frames that a walk could step over, only register blocks, and the bottom.

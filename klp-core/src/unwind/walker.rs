@@ -238,7 +238,7 @@ impl<'a, A: Architecture, M: Machine> Walk<'a, A, M> {
             Code::NotText => return Err(Unreliable::NotText(pc)),
             Code::Generated | Code::ReturnTrampoline(_) => return Err(Unreliable::Unwalkable(pc)),
             Code::Discarded => return Ok(code),
-            Code::Function | Code::AbiFunction | Code::Entry => {}
+            Code::Function | Code::Entry => {}
         }
         let mut before = [0; CALL_SIZE];
         let mut follows_call = || {

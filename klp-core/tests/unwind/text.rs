@@ -86,15 +86,6 @@ fn the_last_frame_need_not_have_called() {
 }
 
 #[test]
-fn code_in_the_frames_of_the_abi_is_a_function() {
-    let mut image = returning_to(OTHER);
-    image.add_text(OTHER - 8, &[CALL, CALL, CALL], Code::AbiFunction);
-    let mut expected = whole(3);
-    expected[2].0 = OTHER;
-    assert_reliable(&image, &expected);
-}
-
-#[test]
 fn entry_code_calls_but_is_not_called() {
     let mut image = chain(3);
     // The chain goes on from frame 2, which is entry code.
@@ -142,7 +133,6 @@ fn what_was_interrupted_need_not_follow_a_call_but_is_text_that_can_be_walked() 
     };
     let frames = [(after_call(0), Found::Start), (after_call(1), Found::Chain), (OTHER, Found::Registers)];
     assert_reliable(&at(OTHER, Code::Function), &frames);
-    assert_reliable(&at(OTHER, Code::AbiFunction), &frames);
     assert_reliable(&at(OTHER, Code::Entry), &frames);
     assert_unreliable(&at(OTHER, Code::Generated), 2, Unreliable::Unwalkable(OTHER));
     assert_unreliable(&at(OTHER + 16, Code::Function), 2, Unreliable::NotText(OTHER + 16));
