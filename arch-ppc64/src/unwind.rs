@@ -34,6 +34,11 @@ const REGS_MARKER_OFFSETS: [u64; 2] = [32, 96];
 const MARKER_TO_REGS: u64 = 16;
 const NIP: u64 = 256;
 
+/// Bytes from the marker to the stack pointer of the interrupted code, if it was on the same stack: `pt_regs` follows, and what
+/// that code may use below its stack pointer (`KERNEL_REDZONE_SIZE`, same file). Frames that are smaller are no exception's,
+/// but above one may lie entry code's frame at the bottom, with a marker of its own.
+const MARKER_TO_INTERRUPTED: u64 = MARKER_TO_REGS + 384 + 288;
+
 /// What the frame of entry code at the bottom takes at most: a minimal frame, marker, `pt_regs`. No frame lies there.
 const ENTRY_FRAME: u64 = 512;
 
@@ -61,6 +66,16 @@ fn aligned(sp: Addr) -> Result<Addr, Unreliable> {
 fn is_start(pc: Addr, machine: &impl Machine) -> bool {
     let mut before = [0; 4];
     pc.is_multiple_of(4) && machine.text(pc.wrapping_sub(4), &mut before) && !Ppc64::follows_call(pc, &before)
+}
+
+/// Whether the frame at `sp` is one that exception entry made: then what it interrupted, or `sp` if that is not known.
+fn exception(sp: Addr, machine: &impl Machine) -> Option<Addr> {
+    let frame = machine.word(sp).map_or(u64::MAX, |chain| chain.wrapping_sub(sp));
+    let marked = |offset: &u64| {
+        frame >= offset + MARKER_TO_INTERRUPTED && machine.word(sp.wrapping_add(*offset)) == Some(REGS_MARKER)
+    };
+    let marker = sp.wrapping_add(REGS_MARKER_OFFSETS.into_iter().find(marked)?);
+    Some(machine.word(marker.wrapping_add(MARKER_TO_REGS + NIP)).unwrap_or(sp))
 }
 
 impl Unwind for Ppc64 {
@@ -117,12 +132,8 @@ impl Unwind for Ppc64 {
         if sp.wrapping_sub(bottom.wrapping_sub(MIN_FRAME - 1)) < MIN_FRAME + ENTRY_FRAME {
             return Err(Unreliable::NotTheBottom(sp));
         }
-        for offset in REGS_MARKER_OFFSETS {
-            let marker = sp.wrapping_add(offset);
-            if machine.word(marker) == Some(REGS_MARKER) {
-                let nip = machine.word(marker.wrapping_add(MARKER_TO_REGS + NIP));
-                return Err(Unreliable::Exception(nip.unwrap_or(sp)));
-            }
+        if let Some(interrupted) = exception(sp, machine) {
+            return Err(Unreliable::Exception(interrupted));
         }
         Ok(Step::Caller(Cursor { pc: read(machine, sp.wrapping_add(LR_SAVE))?, sp, fp: 0, exact: false }))
     }

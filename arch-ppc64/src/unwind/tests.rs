@@ -318,6 +318,11 @@ fn an_exception_is_not_passed() {
         // The caller may be in LR only, whatever nip is.
         let (mut image, exception) = page_fault(kernel, function(8));
         assert_eq!(walk(&image), Err((returns(3), Unreliable::Exception(function(8)))));
+        // It interrupted code on a stack below or far above this one.
+        for sp in [STACK + 0x100, exception + 0x1000, TOP + 0x10_0000, 0] {
+            image.set(exception, sp);
+            assert_eq!(walk(&image), Err((returns(3), Unreliable::Exception(function(8)))), "{sp:#x}");
+        }
         // The block is cut off: the frame's address stands for it.
         image.stacks[0].size = exception - STACK + 200;
         assert_eq!(walk(&image), Err((returns(3), Unreliable::Exception(exception))));
@@ -331,14 +336,20 @@ fn an_exception_is_not_looked_for_where_a_marker_may_be_stale() {
         // `_switch` writes only some of its frame.
         image.set(sp(&image) + kernel.marker, 0x5347_4552);
         assert_eq!(walk(&image), Ok(returns(3)));
-        // Above the last frame, half a marker, an address that contains one.
-        let frame = sp(&image) + kernel.switch_frame + FRAME;
-        image.set(frame + kernel.marker, 0x5347_4552 << 32);
-        assert_eq!(walk(&image), Ok(returns(3)));
-        image.set(frame + kernel.marker, 0xc000_0000_5347_4552);
-        assert_eq!(walk(&image), Ok(returns(3)));
-        image.set(frame + kernel.marker, 0x5347_4552);
-        assert!(matches!(walk(&image), Err((_, Unreliable::Exception(_)))));
+        // A frame that has no room for a register block, such as that of the first function: above it lies the marker
+        // of entry code's frame, which in the other layout would be its own.
+        for offset in [32, 96, 128 + 32, 128 + 96] {
+            let mut image = image.clone();
+            image.set(image.bottom - FRAME + offset, 0x5347_4552);
+            assert_eq!(walk(&image), Ok(returns(3)), "at {offset}");
+        }
+        // Half a marker, an address that contains one.
+        let (mut image, exception) = page_fault(kernel, function(8));
+        let found: Vec<Addr> = [function(0), function(1), function(2), FORK + 4, function(5)].into();
+        for word in [0, 0x5347_4552 << 32, 0xc000_0000_5347_4552] {
+            image.set(exception + kernel.marker, word);
+            assert_eq!(walk(&image), Ok(found.clone()), "{word:#x}");
+        }
     }
 }
 
