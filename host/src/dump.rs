@@ -83,8 +83,15 @@ impl Frozen {
         let wrong = |what: String| Failure::Usage(format!("--dump {}: {what}", file.display()));
         let input = File::open(file).map_err(|error| wrong(format!("{error}; expected a memory dump")))?;
         let mut start = [0; 16];
-        let is_kdump = input.read_at(&mut start, 0).is_ok() && kdump::is(&start);
-        let core = if is_kdump { kdump::open(input) } else { elf::open(input) }.map_err(wrong)?;
+        input.read_at(&mut start, 0).map_err(|error| wrong(error.to_string()))?;
+        let core = match start {
+            start if start.starts_with(b"\x7fELF") => elf::open(input),
+            start if kdump::is(&start) => kdump::open(input),
+            _ => Err("it is neither an ELF core file nor in makedumpfile's format; expected a memory dump, as `klp run \
+                      --dump` or QEMU's dump-guest-memory writes it"
+                .to_owned()),
+        };
+        let core = core.map_err(wrong)?;
         let arch = kernel.arch;
         if core.machine != arch.elf_machine {
             let found = match crate::ARCHES.iter().find(|other| other.elf_machine == core.machine) {

@@ -35,7 +35,7 @@ Example: cargo klp run --arch arm64 --kernel debian-6.12 --exec 'sleep 1' --dump
 pub(crate) struct Args {
     #[command(flatten)]
     target: Target,
-    /// The dump: an ELF core file of QEMU's dump-guest-memory
+    /// The dump: an ELF core file, or one in makedumpfile's format (zlib), as QEMU's dump-guest-memory writes them
     #[arg(long, value_name = "FILE")]
     dump: PathBuf,
     /// Take symbols from this vmlinux, not from the dump's own kallsyms

@@ -14,9 +14,10 @@ use object::{Endianness, elf};
 
 use super::physical::Source;
 
-/// What the headers say.
-pub(crate) struct Core {
-    pub(crate) memory: Memory,
+/// What a dump's headers say.
+pub(crate) struct Dumped {
+    pub(crate) memory: Box<dyn Source>,
+    /// `e_machine`
     pub(crate) machine: u16,
     pub(crate) endian: Endian,
     pub(crate) notes: Vec<Note>,
@@ -30,7 +31,7 @@ pub(crate) struct Note {
 }
 
 /// The file and where in it memory lies.
-pub(crate) struct Memory {
+struct Memory {
     file: File,
     ranges: Vec<Range>,
     /// Offset in the file of each range.
@@ -42,7 +43,7 @@ pub(crate) struct Memory {
 /// # Errors
 ///
 /// What is wrong with the file, in words that complete "FILE: …".
-pub(crate) fn open(file: File) -> Result<Core, String> {
+pub(crate) fn open(file: File) -> Result<Dumped, String> {
     let size = file.metadata().map_err(|error| error.to_string())?.len();
     let shared = file.try_clone().map_err(|error| error.to_string())?;
     let data = ReadCache::new(shared);
@@ -79,11 +80,11 @@ pub(crate) fn open(file: File) -> Result<Core, String> {
     pieces.sort_by_key(|(range, _)| range.start);
     let (ranges, offsets) = pieces.into_iter().unzip();
     let endian_of_data = if endian == Endianness::Big { Endian::Big } else { Endian::Little };
-    Ok(Core {
+    Ok(Dumped {
         machine: header.e_machine(endian),
         endian: endian_of_data,
         notes,
-        memory: Memory { file, ranges, offsets },
+        memory: Box::new(Memory { file, ranges, offsets }),
     })
 }
 

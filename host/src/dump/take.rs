@@ -26,7 +26,7 @@ pub enum Format {
     /// An ELF core file: all of memory, as it is.
     #[default]
     Elf,
-    /// makedumpfile's format: pages compressed with zlib, and none that are all zeros.
+    /// makedumpfile's format: pages compressed with zlib.
     Kdump,
 }
 

@@ -30,7 +30,7 @@ impl VmcoreInfo {
     }
 
     /// Takes the text apart. Much in memory starts like it: `None` unless it is whole lines with what every kernel says.
-    fn parse(text: &str) -> Option<VmcoreInfo> {
+    pub(super) fn parse(text: &str) -> Option<VmcoreInfo> {
         let lines = text.strip_suffix('\n')?.lines();
         let pairs: Option<HashMap<String, String>> = lines
             .map(|line| line.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())))
