@@ -242,7 +242,11 @@ impl<'a, A: Architecture, M: Machine> Walk<'a, A, M> {
         }
         let mut before = [0; CALL_SIZE];
         let mut follows_call = || {
-            self.machine.text(pc.wrapping_sub(CALL_SIZE as u64), &mut before) && A::follows_call(pc, &before)
+            // The text may begin nearer: a call may be the first instruction of a module.
+            let readable = (0..CALL_SIZE).find(|&skip| {
+                self.machine.text(pc.wrapping_sub((CALL_SIZE - skip) as u64), &mut before[skip..])
+            });
+            readable.is_some_and(|skip| A::follows_call(pc, &before[skip..]))
         };
         if cursor.exact || follows_call() || self.is_bottom(cursor) {
             Ok(code)
