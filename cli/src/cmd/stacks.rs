@@ -162,7 +162,8 @@ fn record(dir: &Path, walks: &[Walk<'_>], frozen: &Frozen, kernel: &Kernel) -> R
         let Some(image) = &walk.image else { continue };
         let functions: Vec<_> =
             walk.frames.iter().map(|frame| (place(frozen, frame), found(frame.found))).collect();
-        if !seen.insert(functions.clone()) {
+        let reason = walk.verdict.err().map(|reason| reason.name());
+        if !seen.insert((functions.clone(), reason)) {
             continue;
         }
         let Task { pid, comm, .. } = walk.task;
