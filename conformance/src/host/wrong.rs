@@ -293,6 +293,7 @@ const FAULTS: &[(&str, &str)] = &[
     ("skips trampolines", "H8.4.4.2"),
     ("skips trampolines", "H8.4.4.4"),
     ("trusts the first frame", "H8.4.6.1"),
+    ("skips frames", "H8.5.1"),
 ];
 
 fn outcome(id: &str, fault: &'static str) -> Outcome {

@@ -84,8 +84,3 @@ fn any_word<A: Architecture>(fixture: &Fixture) -> Check {
     }
     Ok(())
 }
-
-/// Whether any have been recorded.
-pub(super) fn exist(d: &Description) -> bool {
-    files(d.name).is_ok_and(|files| !files.is_empty())
-}
