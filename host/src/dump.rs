@@ -93,15 +93,15 @@ impl Frozen {
         };
         let core = core.map_err(wrong)?;
         let arch = kernel.arch;
-        if core.machine != arch.elf_machine {
-            let found = match crate::ARCHES.iter().find(|other| other.elf_machine == core.machine) {
+        if let Some(machine) = core.machine.filter(|machine| *machine != arch.elf_machine) {
+            let found = match crate::ARCHES.iter().find(|other| other.elf_machine == machine) {
                 Some(other) => format!("a dump of {other}"),
-                None => format!("a dump of another architecture (ELF machine {})", core.machine),
+                None => format!("a dump of another architecture (ELF machine {machine})"),
             };
             return Err(wrong(format!("it is {found}, and --arch says {arch}")).into());
         }
         let locate =
-            mmu::of(core.machine).with_context(|| format!("nothing is known of {arch}'s page tables"))?;
+            mmu::of(arch.elf_machine).with_context(|| format!("nothing is known of {arch}'s page tables"))?;
         let endian = core.endian;
         let physical = Physical::new(core.memory);
         let info = VmcoreInfo::find(&physical)?.ok_or_else(|| {
@@ -124,7 +124,7 @@ impl Frozen {
         let space = Space::new(physical, tables, endian);
         let text = info.symbol("_stext").and_then(|start| space.translate(start));
         text.ok_or_else(|| {
-            wrong("the kernel's page tables cannot be followed: the dump is not whole".to_owned())
+            wrong("the kernel's page tables lead nowhere: the dump is not whole, or the guest is ppc64 without the radix MMU".to_owned())
         })?;
         let symbols = match vmlinux {
             Some(vmlinux) => from_vmlinux(vmlinux, &info)?,

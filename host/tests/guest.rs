@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use klp_host::dump::{DumpSpec, Format, Frozen, Layout};
 use klp_host::guest::{Added, Job, MODULE_DIR};
 use klp_host::kbuild::{self, Options};
 use klp_host::kernel::{KNOWN, Known};
@@ -33,6 +34,8 @@ const TESTS: &[(&str, Test)] = &[
     ("a_machine_that_goes_off_is_lost", a_machine_that_goes_off_is_lost),
     ("a_kernel_without_init_is_lost", a_kernel_without_init_is_lost),
     ("cut_output_is_no_output", cut_output_is_no_output),
+    ("a_dump_has_the_guests_tasks", a_dump_has_the_guests_tasks),
+    ("a_dump_that_cannot_be_written_leaves_nothing", a_dump_that_cannot_be_written_leaves_nothing),
     ("a_locked_up_kernel_times_out", a_locked_up_kernel_times_out),
     ("a_refusal_has_its_reason", a_refusal_has_its_reason),
     ("a_qemu_that_does_not_start_says_why", a_qemu_that_does_not_start_says_why),
@@ -298,4 +301,64 @@ fn a_qemu_that_does_not_start_says_why(kernel: &Kernel) -> Result<()> {
         }
         other => bail!("{other:?}"),
     }
+}
+
+/// Both formats hold the same: the command's processes, those of other CPUs, their functions and modules.
+fn a_dump_has_the_guests_tasks(kernel: &Kernel) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let out = kbuild::target_dir().join("tests").join(kernel.arch.name).join(&kernel.id).join("layout");
+    let layout = Layout::build(kernel, &out, &Progress::silent())?;
+    for (name, format) in [("elf", Format::Elf), ("kdump", Format::Kdump)] {
+        let file = dir.path().join(name);
+        let dump = Some(DumpSpec { file: file.clone(), format });
+        let result =
+            run(&RunSpec { dump, mem: 512, ..exec(kernel, "sleep 1000 & sleep 1; echo $!; exit 3") })?;
+        ensure!(result.dumped && result.end == End::Exited(3), "{:?}", result.end);
+        let sleeper: i32 = String::from_utf8(result.stdout)?.trim().parse()?;
+
+        let frozen = Frozen::open(&file, kernel, layout.clone(), None)?;
+        let tasks = frozen.tasks();
+        let idle: Vec<&str> =
+            tasks.iter().filter(|task| task.pid == 0).map(|task| task.comm.as_str()).collect();
+        ensure!(idle == ["swapper/0", "swapper/1"], "{name}: {idle:?}");
+        let task =
+            tasks.iter().find(|task| task.pid == sleeper).context("the sleeping process is not there")?;
+        ensure!((task.comm.as_str(), task.state, task.running) == ("sleep", 'S', false), "{name}: {task:?}");
+        let comm = |pid| tasks.iter().find(|task| task.pid == pid).map(|task| task.comm.as_str());
+        ensure!(
+            (comm(1), comm(2)) == (Some("init"), Some("kthreadd")),
+            "{name}: {:?} {:?}",
+            comm(1),
+            comm(2)
+        );
+        let (_, stacks) = frozen.view(task).start().map_err(|reason| anyhow::anyhow!("{name}: {reason}"))?;
+        ensure!(
+            stacks.iter().any(|stack| task.saved.sp.wrapping_sub(stack.start) < stack.size),
+            "{name}: {task:?}"
+        );
+
+        // A kernel other than the one that ran, and a file that is cut short.
+        let other = Kernel { release: "6.0-other".to_owned(), ..kernel.clone() };
+        let refusal = |file: &std::path::Path, kernel: &Kernel| {
+            let error = Frozen::open(file, kernel, layout.clone(), None).err().context("not refused")?;
+            ensure!(klp_host::exit_status(&error) == 2, "{name}: {error:#}");
+            Ok(format!("{error:#}"))
+        };
+        ensure!(refusal(&file, &other)?.contains("is 6.0-other"), "{name}: {}", refusal(&file, &other)?);
+        let cut = dir.path().join("cut");
+        fs::write(&cut, &fs::read(&file)?[..20 << 20])?;
+        ensure!(refusal(&cut, kernel)?.contains("cut short"), "{name}: {}", refusal(&cut, kernel)?);
+        fs::remove_file(&file)?;
+    }
+    Ok(())
+}
+
+fn a_dump_that_cannot_be_written_leaves_nothing(kernel: &Kernel) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("gone/dump");
+    let dump = Some(DumpSpec { file: file.clone(), format: Format::Elf });
+    let error = run(&RunSpec { dump, ..exec(kernel, "true") }).err().context("the dump was written")?;
+    ensure!(format!("{error:#}").contains("dump-guest-memory failed"), "{error:#}");
+    ensure!(fs::read_dir(dir.path())?.count() == 0, "something was left");
+    Ok(())
 }

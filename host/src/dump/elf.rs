@@ -17,8 +17,8 @@ use super::physical::Source;
 /// What a dump's headers say.
 pub(crate) struct Dumped {
     pub(crate) memory: Box<dyn Source>,
-    /// `e_machine`
-    pub(crate) machine: u16,
+    /// `e_machine`, unless the format does not say.
+    pub(crate) machine: Option<u16>,
     pub(crate) endian: Endian,
     pub(crate) notes: Vec<Note>,
 }
@@ -81,7 +81,7 @@ pub(crate) fn open(file: File) -> Result<Dumped, String> {
     let (ranges, offsets) = pieces.into_iter().unzip();
     let endian_of_data = if endian == Endianness::Big { Endian::Big } else { Endian::Little };
     Ok(Dumped {
-        machine: header.e_machine(endian),
+        machine: Some(header.e_machine(endian)),
         endian: endian_of_data,
         notes,
         memory: Box::new(Memory { file, ranges, offsets }),
