@@ -80,6 +80,15 @@ pub trait Machine: Memory {
     /// What the code at `pc` is. `pc` may be any number.
     fn code(&self, pc: Addr) -> Code;
 
+    /// Whether functions return to `pc` whose return address somebody keeps: [`code`](Self::code) says so too, but every
+    /// return address is asked about.
+    fn return_trampoline(&self, pc: Addr) -> Option<ReturnTrampoline> {
+        match self.code(pc) {
+            Code::ReturnTrampoline(keeper) => Some(keeper),
+            _ => None,
+        }
+    }
+
     /// Copies the `bytes.len()` bytes of text at `addr`, as they lie in memory. `false` if they cannot be read.
     fn text(&self, addr: Addr, bytes: &mut [u8]) -> bool;
 

@@ -15,40 +15,90 @@ use klp_core::unwind::{
 };
 
 use crate::Native;
-use crate::ffi::{self, KlpStack, KlpStackFrame, KlpTable, KlpTask};
+use crate::ffi::{self, KlpStack, KlpStackFrame, KlpTable, KlpTask, KlpText};
 use crate::platform::Kernel;
 
 /// The running kernel, as far as one task's walk looks at it. Preemption is off.
 pub(crate) struct Live<'a> {
     task: &'a KlpTask,
-    /// The module text that was last asked for: neighbouring frames are mostly of the same module.
-    module: Cell<Range>,
+    text: &'static KlpText,
+    /// The kernel's own unwind table.
+    core: Option<UnwindTable<'static>>,
+    /// The module that was last asked for: neighbouring frames are mostly of the same one.
+    module: Cell<Module<'a>>,
+}
+
+/// A module's text, and its unwind table.
+#[derive(Clone, Copy, Default)]
+struct Module<'a> {
+    text: Range,
+    table: Option<UnwindTable<'a>>,
 }
 
 fn inside(range: Range, addr: Addr) -> bool {
     addr.wrapping_sub(range.start) < range.size
 }
 
+/// A table that the shim describes.
+///
+/// # Safety
+///
+/// It stays as it is during `'a`.
+unsafe fn table<'a>(table: &KlpTable) -> Option<UnwindTable<'a>> {
+    if table.count == 0 {
+        return None;
+    }
+    let count = usize::try_from(table.count).ok()?;
+    let index_count = usize::try_from(table.index_count).ok()?;
+    // SAFETY: the shim says how long the table is, and the caller that it stays.
+    let (offsets, entries) = unsafe {
+        (
+            core::slice::from_raw_parts(table.ip as *const i32, count),
+            core::slice::from_raw_parts(table.entries as *const [u8; UnwindTable::ENTRY_SIZE], count),
+        )
+    };
+    let index = (index_count != 0).then(|| BlockIndex {
+        start: table.index_start,
+        block: table.index_block,
+        // SAFETY: as above.
+        first: unsafe { core::slice::from_raw_parts(table.index as *const u32, index_count) },
+    });
+    Some(UnwindTable { base: table.ip, offsets, entries, index })
+}
+
 impl<'a> Live<'a> {
+    #[inline]
     pub(crate) fn new(task: &'a KlpTask) -> Live<'a> {
-        Live { task, module: Cell::default() }
+        // SAFETY: constant once the module is initialised, and the kernel's own table always stays.
+        let (text, core) = unsafe { (&ffi::klp_shim_text, table(&ffi::klp_shim_core_table)) };
+        Live { task, text, core, module: Cell::default() }
     }
 
+    /// Whether `pc` is in a module's text, which is then in `self.module`.
+    #[inline]
     fn is_module_text(&self, pc: Addr) -> bool {
-        if inside(self.module.get(), pc) {
-            return true;
-        }
+        inside(self.module.get().text, pc) || self.find_module(pc)
+    }
+
+    #[cold]
+    fn find_module(&self, pc: Addr) -> bool {
         let mut text = Range::default();
-        // SAFETY: preemption is off, as whoever holds the task still has it.
-        let found = unsafe { ffi::klp_shim_is_module_text(pc, &raw mut text) };
-        if found {
-            self.module.set(text);
-        }
-        found
+        let mut described = KlpTable::default();
+        // SAFETY: preemption is off, as whoever holds the task still has it; the module of text on the stack of a task
+        // that is held still stays.
+        let table = unsafe {
+            if !ffi::klp_shim_is_module_text(pc, &raw mut text) {
+                return false;
+            }
+            if ffi::klp_shim_module_table(pc, &raw mut described) { table(&described) } else { None }
+        };
+        self.module.set(Module { text, table });
+        true
     }
 }
 
 impl Memory for Live<'_> {
+    #[inline]
     fn word(&self, addr: Addr) -> Option<u64> {
         // SAFETY: the walker asks for aligned words inside the stack of the task only, which is held still and so keeps
         // its stack. Volatile, since it is no Rust object.
@@ -57,9 +107,9 @@ impl Memory for Live<'_> {
 }
 
 impl Machine for Live<'_> {
+    #[inline]
     fn code(&self, pc: Addr) -> Code {
-        // SAFETY: constant once the module is initialised.
-        let text = unsafe { &ffi::klp_shim_text };
+        let text = self.text;
         if inside(text.core, pc) {
             return match pc {
                 _ if pc == text.graph.start => Code::ReturnTrampoline(ReturnTrampoline::Graph),
@@ -74,7 +124,7 @@ impl Machine for Live<'_> {
             return Code::Discarded;
         }
         if self.is_module_text(pc) {
-            // SAFETY: as above.
+            // SAFETY: constant once the module is initialised.
             let stub = unsafe { ffi::klp_shim_return_stub_text };
             return if inside(stub, pc) {
                 Code::ReturnTrampoline(ReturnTrampoline::Patch)
@@ -86,14 +136,35 @@ impl Machine for Live<'_> {
         if unsafe { ffi::klp_shim_is_generated_text(pc) } { Code::Generated } else { Code::NotText }
     }
 
-    fn text(&self, addr: Addr, bytes: &mut [u8]) -> bool {
+    #[inline]
+    fn return_trampoline(&self, pc: Addr) -> Option<ReturnTrampoline> {
         // SAFETY: constant once the module is initialised.
-        let core = unsafe { ffi::klp_shim_text.core };
-        if inside(core, addr) && inside(core, addr + bytes.len() as u64 - 1) {
-            for (byte, from) in bytes.iter_mut().zip(addr..) {
-                // SAFETY: kernel text is always mapped and readable.
-                *byte = unsafe { (from as *const u8).read_volatile() };
-            }
+        let stub = unsafe { ffi::klp_shim_return_stub_text };
+        match pc {
+            _ if pc == self.text.graph.start => Some(ReturnTrampoline::Graph),
+            _ if pc == self.text.probe.start => Some(ReturnTrampoline::Probe),
+            _ if inside(stub, pc) => Some(ReturnTrampoline::Patch),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn text(&self, addr: Addr, bytes: &mut [u8]) -> bool {
+        let last = addr.wrapping_add(bytes.len() as u64).wrapping_sub(1);
+        let mapped = |text: Range| inside(text, addr) && inside(text, last);
+        if bytes.len() <= 8 && (mapped(self.text.core) || mapped(self.module.get().text)) {
+            let first = addr & !7;
+            let word = |addr: Addr| {
+                // SAFETY: an aligned word with a byte in text of the kernel, or of a module that stays, which is mapped
+                // and readable. Volatile, since text may be patched meanwhile.
+                unsafe { (addr as *const u64).read_volatile() }.to_ne_bytes()
+            };
+            let mut words = [0; 16];
+            words[..8].copy_from_slice(&word(first));
+            words[8..].copy_from_slice(&word(last & !7));
+            let from = usize::from((addr & 7) as u8);
+            // Both are the same word where the bytes do not cross its end, and then none is taken from the second.
+            bytes.copy_from_slice(&words[from..from + bytes.len()]);
             return true;
         }
         // SAFETY: the destination is ours; the source may be any address, a fault is an answer.
@@ -122,6 +193,7 @@ impl Machine for Live<'_> {
         (addr != 0).then_some(addr)
     }
 
+    #[inline]
     fn unwind_info(&self) -> UnwindInfo {
         // SAFETY: a constant.
         match unsafe { ffi::klp_shim_table_format } {
@@ -131,40 +203,12 @@ impl Machine for Live<'_> {
         }
     }
 
+    #[inline]
     fn unwind_table(&self, pc: Addr) -> Option<UnwindTable<'_>> {
-        // SAFETY: constants once the module is initialised.
-        let (text, core) = unsafe { (&ffi::klp_shim_text, &ffi::klp_shim_core_table) };
-        let mut table = KlpTable::default();
-        if inside(text.core, pc) || inside(text.init, pc) {
-            table = *core;
-        // SAFETY: preemption is off, so the module stays.
-        } else if !unsafe { ffi::klp_shim_module_table(pc, &raw mut table) } {
-            return None;
+        if inside(self.text.core, pc) || inside(self.text.init, pc) {
+            return self.core;
         }
-        if table.count == 0 {
-            return None;
-        }
-        let count = usize::try_from(table.count).ok()?;
-        // SAFETY: the kernel's own table, or that of a module that holds text on the stack of a task that is held still;
-        // neither changes. The shim says how long it is.
-        let (offsets, entries) = unsafe {
-            (
-                core::slice::from_raw_parts(table.ip as *const i32, count),
-                core::slice::from_raw_parts(table.entries as *const [u8; UnwindTable::ENTRY_SIZE], count),
-            )
-        };
-        let index = (table.index_count != 0).then(|| BlockIndex {
-            start: table.index_start,
-            block: table.index_block,
-            // SAFETY: as above.
-            first: unsafe {
-                core::slice::from_raw_parts(
-                    table.index as *const u32,
-                    usize::try_from(table.index_count).unwrap_or(0),
-                )
-            },
-        });
-        Some(UnwindTable { base: table.ip, offsets, entries, index })
+        if self.is_module_text(pc) { self.module.get().table } else { None }
     }
 }
 

@@ -85,25 +85,34 @@ struct Bounded<'a, M> {
 }
 
 impl<M> Bounded<'_, M> {
+    /// Whether an address, of a word or of a frame, is so many bytes below the end of this stack or more.
+    #[inline]
+    fn is_on(stack: &Range, addr: Addr, below: u64) -> bool {
+        addr.wrapping_sub(stack.start) <= stack.size.wrapping_sub(below) && stack.size >= below
+    }
+
     /// The number of the stack that `sp` lies in. A stack pointer may also be just above the stack: then it is empty.
+    #[inline]
     fn stack_of(&self, sp: Addr) -> Option<usize> {
-        self.stacks.iter().position(|stack| sp.wrapping_sub(stack.start) <= stack.size)
+        self.stacks.iter().position(|stack| Self::is_on(stack, sp, 0))
     }
 }
 
 impl<M: Machine> Memory for Bounded<'_, M> {
+    #[inline]
     fn word(&self, addr: Addr) -> Option<u64> {
-        let inside = |stack: &Range| {
-            let offset = addr.wrapping_sub(stack.start);
-            offset < stack.size && stack.size - offset >= 8
-        };
-        if addr.is_multiple_of(8) && self.stacks.iter().any(inside) { self.machine.word(addr) } else { None }
+        let inside = addr.is_multiple_of(8) && self.stacks.iter().any(|stack| Self::is_on(stack, addr, 8));
+        if inside { self.machine.word(addr) } else { None }
     }
 }
 
 impl<M: Machine> Machine for Bounded<'_, M> {
     fn code(&self, pc: Addr) -> Code {
         self.machine.code(pc)
+    }
+
+    fn return_trampoline(&self, pc: Addr) -> Option<ReturnTrampoline> {
+        self.machine.return_trampoline(pc)
     }
 
     fn text(&self, addr: Addr, bytes: &mut [u8]) -> bool {
@@ -185,28 +194,25 @@ impl<'a, A: Architecture, M: Machine> Walk<'a, A, M> {
     }
 
     /// The caller's stack pointer must be above the callee's, on the same stack, or be on one that was entered earlier.
+    #[inline]
     fn advance(&mut self, callee: &Cursor, sp: Addr) -> Result<(), Unreliable> {
         if !sp.is_multiple_of(A::FRAME_ALIGN) {
             return Err(Unreliable::Misaligned(sp));
         }
-        let on = self.machine.stacks.first().map_or(0, |stack| stack.start);
-        self.enter_stack(sp)?;
-        let still_on = self.machine.stacks.first().map_or(0, |stack| stack.start);
-        if on == still_on && sp <= callee.sp {
-            return Err(Unreliable::DidNotAdvance(sp));
+        match self.enter_stack(sp)? {
+            0 if sp <= callee.sp => Err(Unreliable::DidNotAdvance(sp)),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
-    /// Gives up the stacks that are inside of the one `sp` is on.
-    fn enter_stack(&mut self, sp: Addr) -> Result<(), Unreliable> {
-        match self.machine.stack_of(sp) {
-            Some(number) => {
-                self.machine.stacks = &self.machine.stacks[number..];
-                Ok(())
-            }
-            None => Err(Unreliable::WrongStack(sp)),
+    /// Gives up the stacks that are inside of the one `sp` is on; says how many.
+    #[inline]
+    fn enter_stack(&mut self, sp: Addr) -> Result<usize, Unreliable> {
+        let inner = self.machine.stack_of(sp).ok_or(Unreliable::WrongStack(sp))?;
+        if inner > 0 {
+            self.machine.stacks = &self.machine.stacks[inner..];
         }
+        Ok(inner)
     }
 
     /// The frame that a return address belongs to: a trampoline's is looked up, and every one is checked.
@@ -217,7 +223,7 @@ impl<'a, A: Architecture, M: Machine> Walk<'a, A, M> {
         };
         for _ in 0..=MAX_KEPT {
             caller.pc = A::strip_return_address(caller.pc);
-            let Code::ReturnTrampoline(keeper) = self.machine.code(caller.pc) else {
+            let Some(keeper) = self.machine.return_trampoline(caller.pc) else {
                 self.code = self.check_code(&caller)?;
                 return Ok(Frame { cursor: caller, found });
             };

@@ -16,3 +16,8 @@
 	(caller_sp) = (u64)(frame_ + 2); \
 	(caller_fp) = *frame_; \
 } while (0)
+
+/* Neither tables nor frame pointers (CONFIG_UNWINDER_GUESS). */
+#if !defined(CONFIG_UNWINDER_ORC) && !defined(CONFIG_UNWINDER_FRAME_POINTER)
+#define KLP_NO_UNWIND_INFO
+#endif
