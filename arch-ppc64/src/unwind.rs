@@ -70,7 +70,7 @@ fn is_start(pc: Addr, machine: &impl Machine) -> bool {
 
 /// Whether the frame at `sp` is one that exception entry made: then what it interrupted, or `sp` if that is not known.
 fn exception(sp: Addr, machine: &impl Machine) -> Option<Addr> {
-    let frame = machine.word(sp).map_or(u64::MAX, |chain| chain.wrapping_sub(sp));
+    let frame = machine.word(sp)?.wrapping_sub(sp);
     let marked = |offset: &u64| {
         frame >= offset + MARKER_TO_INTERRUPTED && machine.word(sp.wrapping_add(*offset)) == Some(REGS_MARKER)
     };

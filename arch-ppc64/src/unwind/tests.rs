@@ -213,6 +213,22 @@ fn what_is_left_on_a_new_stack_is_no_frame() {
 }
 
 #[test]
+fn a_broken_frame_is_no_new_task() {
+    let image = never_run(OLD, TOP - OLD.user);
+    let switch = sp(&image);
+    let with = |addr, word| {
+        let mut image = image.clone();
+        image.set(addr, word);
+        walk(&image)
+    };
+    let no_frame = Err(([].into(), Unreliable::NotTheBottom(switch)));
+    assert_eq!(with(image.bottom, TOP), no_frame, "copy_thread writes zero");
+    assert_eq!(with(switch + OLD.switch_nip, function(0)), no_frame, "a return address");
+    assert_eq!(with(switch + OLD.switch_nip, FORK + 2), no_frame, "no instruction");
+    assert_eq!(with(switch + OLD.switch_nip, 0), no_frame, "no text");
+}
+
+#[test]
 fn where_no_task_is_switched_out() {
     for kernel in [NEW, OLD] {
         let good = asleep(kernel, TOP - kernel.user, &returns(3));
@@ -447,6 +463,8 @@ fn a_caller_in_a_register_is_not_missed() {
     // Called by entry code: nothing else is above it.
     image.start = Start::At(Cursor { pc, sp: image.bottom, fp: 0, exact: true });
     assert_eq!(walk(&image), Ok([pc].into()));
+    image.start = Start::At(Cursor { pc: function(8), sp: sp + 8, fp: 0, exact: false });
+    assert_eq!(walk(&image), Err(([function(8)].into(), Unreliable::Misaligned(sp + 8))));
     image.start = Start::At(Cursor { pc: 0, sp, fp: 0, exact: true });
     assert_eq!(walk(&image), Err(([].into(), Unreliable::NotText(0))));
 }
