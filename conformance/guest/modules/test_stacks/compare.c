@@ -23,9 +23,9 @@ struct tally {
 		const char *name;
 		unsigned long count;
 	} reasons[MAX_REASONS];
-	/* The first that should not have been, and that the kernel's walker did better. */
-	struct stacks_walk *wrong, *worse;
-	char wrong_task[TASK_COMM_LEN], worse_task[TASK_COMM_LEN];
+	/* The first that should not have been, that the kernel's walker did better, and that it did worse. */
+	struct stacks_walk *wrong, *worse, *better;
+	char wrong_task[TASK_COMM_LEN], worse_task[TASK_COMM_LEN], better_task[TASK_COMM_LEN];
 };
 
 static void count_reason(struct tally *tally, const char *name)
@@ -85,6 +85,11 @@ static void count(struct tally *tally, const struct stacks_walk *walk, struct ta
 		}
 		return;
 	}
+	/* The kernel may have no frame for where a task will start, which is all that there is. */
+	if (walk->ours.count == 1 && walk->frames[0].exact && !walk->kernel_count) {
+		tally->new++;
+		return;
+	}
 	if (walk->kernel_result < 0) {
 		tally->ours_only++;
 		/* It has given up, but not before it had found more. */
@@ -92,11 +97,7 @@ static void count(struct tally *tally, const struct stacks_walk *walk, struct ta
 			tally->fewer++;
 			keep(&tally->wrong, tally->wrong_task, walk, task);
 		}
-		return;
-	}
-	/* The kernel may have no frame for where a task will start, which is all that there is. */
-	if (walk->ours.count == 1 && walk->frames[0].exact && !walk->kernel_count) {
-		tally->new++;
+		keep(&tally->better, tally->better_task, walk, task);
 		return;
 	}
 	switch (stacks_compare(walk)) {
@@ -135,6 +136,11 @@ static void print(struct seq_file *m, const struct tally *tally)
 		stacks_print(m, tally->worse);
 		stacks_print_kernel(m, tally->worse);
 	}
+	if (tally->better) {
+		seq_printf(m, "better than the kernel: task %s\n", tally->better_task);
+		stacks_print(m, tally->better);
+		stacks_print_kernel(m, tally->better);
+	}
 }
 
 /* All tasks but the calling one, again and again until so many walks are done. */
@@ -168,6 +174,7 @@ out:
 	if (tally) {
 		kfree(tally->wrong);
 		kfree(tally->worse);
+		kfree(tally->better);
 	}
 	kfree(tally);
 	kfree(walk);
@@ -263,6 +270,7 @@ int stacks_preempted_show(struct seq_file *m, unsigned long walks)
 out:
 	kfree(preempted->tally.wrong);
 	kfree(preempted->tally.worse);
+	kfree(preempted->tally.better);
 	kfree(preempted);
 	return ret;
 }

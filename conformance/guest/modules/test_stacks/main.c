@@ -6,6 +6,7 @@
  *	release		write anything: all go on, and threads end
  *	walk		write a process id; read: its walk by klp.ko
  *	kernel		read: that task's walk by the kernel, and whether the lists are equal
+ *	spoil		write a process id: the first time its stack is broken, the next time mended
  *	compare		write a number; read: so many walks of all tasks by both, counted
  *	preempted	write a number; read: so many walks of spinning threads
  *	cost, cost-all	read: what walks cost
@@ -88,6 +89,27 @@ static int walk_write(struct file *file, char *text, size_t size)
 	return kstrtoint(text, 0, &chosen);
 }
 
+static int spoil_write(struct file *file, char *text, size_t size)
+{
+	struct stacks_walk *walk;
+	struct task_struct *task;
+	struct pid *pid;
+	int ret = kstrtoint(text, 0, &chosen);
+
+	if (ret)
+		return ret;
+	pid = find_get_pid(chosen);
+	task = get_pid_task(pid, PIDTYPE_PID);
+	put_pid(pid);
+	if (!task)
+		return -ESRCH;
+	walk = kzalloc(sizeof(*walk), GFP_KERNEL);
+	ret = walk ? stacks_spoil(task, walk) : -ENOMEM;
+	kfree(walk);
+	put_task_struct(task);
+	return ret;
+}
+
 static int compare_write(struct file *file, char *text, size_t size)
 {
 	return kstrtoul(text, 0, &compare_walks);
@@ -107,6 +129,7 @@ static const struct {
 	{ "release", NULL, release_write },
 	{ "walk", walk_show, walk_write },
 	{ "kernel", kernel_show, walk_write },
+	{ "spoil", NULL, spoil_write },
 	{ "compare", compare_show, compare_write },
 	{ "preempted", preempted_show, preempted_write },
 	{ "cost", stacks_cost_show },

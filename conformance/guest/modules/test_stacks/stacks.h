@@ -82,13 +82,15 @@ bool stacks_kernel_is_reliable(void);
 int stacks_walk_ours(struct task_struct *task, struct stacks_walk *walk);
 void stacks_walk_kernel(struct task_struct *task, struct stacks_walk *walk);
 void stacks_walk(struct task_struct *task, struct stacks_walk *walk);
-void stacks_hold(struct task_struct *task, int (*each)(struct task_struct *task, void *data), void *data);
+int stacks_hold(struct task_struct *task, int (*each)(struct task_struct *task, void *data), void *data);
 enum stacks_match stacks_compare(const struct stacks_walk *walk);
 void stacks_print(struct seq_file *m, const struct stacks_walk *walk);
 void stacks_print_kernel(struct seq_file *m, const struct stacks_walk *walk);
 /* compare.c */
 int stacks_compare_show(struct seq_file *m, unsigned long walks);
 int stacks_preempted_show(struct seq_file *m, unsigned long walks);
+/* spoil.c */
+int stacks_spoil(struct task_struct *task, struct stacks_walk *walk);
 /* cost.c */
 int stacks_cost_show(struct seq_file *m, void *v);
 int stacks_cost_all_show(struct seq_file *m, void *v);

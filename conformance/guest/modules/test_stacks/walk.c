@@ -122,6 +122,13 @@ static int walk_held(struct task_struct *task, void *data)
 	if (walk->running)
 		return 0;
 	memset(walk->kernel, 0, sizeof(walk->kernel));
+#ifdef CONFIG_RETHOOK
+	/* Some kernels warn when they are to walk a task that is preempted while a return probe waits for it. */
+	if (task_is_running(task) && task->rethooks.first) {
+		walk->kernel_result = -EINVAL;
+		return 0;
+	}
+#endif
 	stacks_walk_kernel(task, walk);
 	return 0;
 }
@@ -132,9 +139,9 @@ void stacks_walk(struct task_struct *task, struct stacks_walk *walk)
 }
 
 /* Calls `each` with the task held still. */
-void stacks_hold(struct task_struct *task, int (*each)(struct task_struct *task, void *data), void *data)
+int stacks_hold(struct task_struct *task, int (*each)(struct task_struct *task, void *data), void *data)
 {
-	static_call(stacks_call)(task, each, data);
+	return static_call(stacks_call)(task, each, data);
 }
 
 /*
