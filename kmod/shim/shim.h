@@ -197,7 +197,7 @@ unsigned int klp_rs_drain(void);
 void klp_rs_exit(void);
 /* Any context, the task held still; the verdict in words is written to `text`. As klp_sdk_walk_stack. */
 int klp_rs_walk_stack(const struct klp_task *task, struct klp_stack *stack, char *text, size_t size);
-/* Logs the first walk that should have been reliable and was not, once. */
+/* Logs a walk that should have been reliable and was not, once for each reason. */
 void klp_rs_report_stack(void);
 
 #endif /* _KLP_SHIM_H */

@@ -19,6 +19,7 @@ struct klp_each_task {
 	void *context;
 	struct task_struct *searcher;
 	atomic_t arrived;
+	bool done;
 };
 
 /* From where each CPU's stopper called us; it is what runs there while the machine is stopped. */
@@ -94,9 +95,11 @@ static bool klp_show_stopped(const struct klp_each_task *call, struct task_struc
 	struct klp_task shown;
 
 	klp_shim_show_task(&shown, task);
-	if (!shown.stack)
+	/* Nothing runs on it any more, whatever lies there. */
+	if (shown.start == KLP_START_NO_STACK)
 		return true;
-	if (shown.start == KLP_START_RUNNING) {
+	/* What ran last on a CPU that is offline counts as running there for good. */
+	if (shown.start == KLP_START_RUNNING && cpu_online(task_cpu(task))) {
 		const struct klp_here *here = &per_cpu(klp_stopper, task_cpu(task));
 
 		shown.start = KLP_START_CALLER;
@@ -108,28 +111,41 @@ static bool klp_show_stopped(const struct klp_each_task *call, struct task_struc
 	return call->each(call->context, &shown);
 }
 
-/* Runs on every CPU. The last to come does the work: then all stack pointers are known, and the others wait. */
-static int klp_each_task_stopped(void *data)
+static void klp_each_task_do(const struct klp_each_task *call)
 {
-	struct klp_each_task *call = data;
 	struct task_struct *process, *task;
-	struct klp_here *here;
 	int cpu;
 
-	here = this_cpu_ptr(&klp_stopper);
-	KLP_CALLER(here->pc, here->sp, here->fp);
-	if (atomic_inc_return(&call->arrived) != num_online_cpus())
-		return 0;
 	for_each_process_thread(process, task) {
 		if (!klp_show_stopped(call, task))
-			return 0;
+			return;
 	}
 	/* Idle tasks are in no list. */
 	for_each_possible_cpu(cpu) {
 		task = klp_shim_idle_task(cpu);
 		if (task && !klp_show_stopped(call, task))
-			return 0;
+			return;
 	}
+}
+
+/*
+ * Runs on every CPU. The last to come does the work: then all stack pointers are known. The others wait here, not where they
+ * came from, whose functions may be traced: what the tracer keeps for them must not change. Nor is this file traced: the
+ * caller's address must be the caller's.
+ */
+static int klp_each_task_stopped(void *data)
+{
+	struct klp_each_task *call = data;
+	struct klp_here *here = this_cpu_ptr(&klp_stopper);
+
+	KLP_CALLER(here->pc, here->sp, here->fp);
+	if (atomic_inc_return(&call->arrived) != num_online_cpus()) {
+		while (!smp_load_acquire(&call->done))
+			cpu_relax();
+		return 0;
+	}
+	klp_each_task_do(call);
+	smp_store_release(&call->done, true);
 	return 0;
 }
 

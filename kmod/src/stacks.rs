@@ -4,7 +4,7 @@
 use core::cell::{Cell, UnsafeCell};
 use core::ffi::{c_char, c_int};
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use klp_core::Addr;
 use klp_core::platform::{Level, Platform, Range};
@@ -315,9 +315,12 @@ impl Write for Words<'_> {
 /// How many words of a stack are kept for the log.
 const KEPT_WORDS: usize = 64;
 
-/// The first walk that should have been reliable and was not, until it is logged: it is met where nothing can be.
+/// A walk that should have been reliable and was not, until it is logged: it is met where nothing can be. One for each reason,
+/// so that a broken stack does not flood the log.
 struct Unexpected {
     state: AtomicU8,
+    /// The reasons that were met, a bit for each number.
+    reasons: AtomicU32,
     what: UnsafeCell<Option<What>>,
 }
 
@@ -334,16 +337,21 @@ struct What {
 const NOTHING: u8 = 0;
 const KEEPING: u8 = 1;
 const KEPT: u8 = 2;
-const LOGGED: u8 = 3;
+const TAKING: u8 = 3;
 
 // SAFETY: `what` is only touched by whoever moved `state` away from NOTHING, and after that by whoever moved it away from
 // KEPT.
 unsafe impl Sync for Unexpected {}
 
-static UNEXPECTED: Unexpected = Unexpected { state: AtomicU8::new(NOTHING), what: UnsafeCell::new(None) };
+static UNEXPECTED: Unexpected =
+    Unexpected { state: AtomicU8::new(NOTHING), reasons: AtomicU32::new(0), what: UnsafeCell::new(None) };
 
 impl Unexpected {
     fn keep(&self, task: &KlpTask, reason: Unreliable) {
+        let bit = 1 << reason.number();
+        if self.reasons.load(Ordering::Relaxed) & bit != 0 {
+            return;
+        }
         if self.state.compare_exchange(NOTHING, KEEPING, Ordering::Acquire, Ordering::Relaxed).is_err() {
             return;
         }
@@ -357,17 +365,20 @@ impl Unexpected {
         });
         // SAFETY: `state` is KEEPING, which we made it.
         unsafe { *self.what.get() = Some(What { pid: task.pid, comm: task.comm, reason, stack, sp, words }) };
+        self.reasons.fetch_or(bit, Ordering::Relaxed);
         self.state.store(KEPT, Ordering::Release);
     }
 
     fn take(&self) -> Option<What> {
-        self.state.compare_exchange(KEPT, LOGGED, Ordering::Acquire, Ordering::Relaxed).ok()?;
-        // SAFETY: `state` was KEPT and we made it LOGGED, so nobody else touches it.
-        unsafe { (*self.what.get()).take() }
+        self.state.compare_exchange(KEPT, TAKING, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        // SAFETY: `state` was KEPT and we made it TAKING, so nobody else touches it.
+        let what = unsafe { (*self.what.get()).take() };
+        self.state.store(NOTHING, Ordering::Release);
+        what
     }
 }
 
-/// Logs the first walk that should have been reliable and was not. Process context.
+/// Logs a walk that should have been reliable and was not, the first one for each reason. Process context.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn klp_rs_report_stack() {
     let Some(What { pid, comm, reason, stack, sp, words }) = UNEXPECTED.take() else { return };

@@ -94,6 +94,28 @@ impl Unreliable {
         }
     }
 
+    /// A number below 32 that stands for the reason, for sets of reasons.
+    pub const fn number(&self) -> u32 {
+        match self {
+            Self::Running => 0,
+            Self::NoStack => 1,
+            Self::CouldNotReadStack(_) => 2,
+            Self::DidNotAdvance(_) => 3,
+            Self::WrongStack(_) => 4,
+            Self::Misaligned(_) => 5,
+            Self::NotText(_) => 6,
+            Self::NotAfterCall(_) => 7,
+            Self::Exception(_) => 8,
+            Self::CallerInRegister(_) => 9,
+            Self::Unwalkable(_) => 10,
+            Self::NoUnwindInfo(_) => 11,
+            Self::NotTheBottom(_) => 12,
+            Self::ReturnLost(_) => 13,
+            Self::ReturnLeft(_) => 14,
+            Self::TooManyFrames(_) => 15,
+        }
+    }
+
     /// Whether a task that is neither running nor exiting should never give this reason: something is wrong with its
     /// stack or with what we know of this kernel, and the kernel log should say so.
     pub const fn is_unexpected(&self) -> bool {
