@@ -263,7 +263,10 @@ impl Draft {
         image.add_text(map.entry(), function.code, Code::Entry);
         image.add_text(map.generated(), function.code, Code::Generated);
         for keeper in ReturnTrampoline::ALL {
-            image.add_text(map.trampoline(keeper), function.code, Code::ReturnTrampoline(keeper));
+            // Functions return to its first byte; behind that it runs.
+            let start = map.trampoline(keeper);
+            image.code.push((Range { start, size: 1 }, Code::ReturnTrampoline(keeper)));
+            image.add_text(start, function.code, Code::Generated);
         }
         let mut draft = Draft {
             image,
@@ -297,6 +300,13 @@ impl Draft {
         start + STACK_SIZE
     }
 
+    /// A register block of numbers.
+    pub fn registers(&mut self, block: Addr, size: u64) {
+        for addr in (block..block + size).step_by(8) {
+            self.image.set(addr, addr & 0xff);
+        }
+    }
+
     /// A word that says where another frame is.
     pub fn link(&mut self, at: Addr, to: u64) {
         self.image.set(at, to);
@@ -327,6 +337,11 @@ impl Draft {
     pub fn starts(&mut self, start: Start, pc: Addr, slot: Option<Addr>) {
         self.image.start = start;
         self.frames.push(Expected { pc, found: Found::Start, slot });
+    }
+
+    /// The words at `addr` happen to be like a frame's.
+    pub fn alias(&mut self, addr: Addr) {
+        self.aliases.push(addr);
     }
 
     /// Addresses as far from each return address so far are as good as frames'.

@@ -7,7 +7,7 @@
 use klp_core::unwind::{Cursor, Found, Frame, Memory, ReturnTrampoline, Saved, Start, Unreliable};
 use klp_core::{Addr, Endian};
 
-use crate::host::stack::{Draft, Function, Kind, Map, STACK_SIZE, Sample, Stacks};
+use crate::host::stack::{Draft, FUNCTION_SIZE, Function, Kind, Map, STACK_SIZE, Sample, Stacks};
 use crate::image::Image;
 
 /// What the suite is told.
@@ -87,6 +87,7 @@ const THREAD: Addr = MAP.function(15) + 0x100;
 /// `struct pt_regs`
 const PT_REGS: u64 = 336;
 const X29: u64 = 232;
+const X30: u64 = 240;
 const SP: u64 = 248;
 const PC: u64 = 256;
 const RECORD: u64 = 304;
@@ -116,6 +117,7 @@ impl Task {
     fn new(meta: bool) -> Task {
         let mut draft = Draft::new(Endian::Little, MAP, &FUNCTION);
         let block = MAP.stack + STACK_SIZE - PT_REGS;
+        draft.registers(block, PT_REGS);
         draft.image.bottom = block;
         let fp = block + if meta { META_RECORD } else { RECORD };
         draft.image.set(fp, 0);
@@ -158,6 +160,10 @@ impl Task {
     fn interrupt(&mut self, pc: Addr) {
         self.draft.interrupted(pc);
         let block = self.sp - PT_REGS;
+        self.draft.registers(block, PT_REGS);
+        // The two registers lie like a frame record, and may be one: that of the interrupted function's last call.
+        self.draft.image.set(block + X30, pc & !(FUNCTION_SIZE - 1) | FUNCTION.after_call);
+        self.draft.alias(block + X29);
         self.draft.image.set(block + PC, pc);
         self.draft.link(block + X29, self.fp);
         self.draft.link(block + SP, self.sp);
@@ -272,7 +278,8 @@ fn is_caller(image: &Image, callee: &Cursor, caller: &Frame) -> bool {
 
 fn is_last(image: &Image, last: &Cursor) -> bool {
     let zeros = image.word(last.fp) == Some(0) && image.word(last.fp.wrapping_add(8)) == Some(0);
-    let meta =
-        last.fp == image.bottom + META_RECORD && image.word(last.fp + 16) == Some(FRAME_META_TYPE_FINAL);
+    // Where it is in the block says its third word, and the block may be another kernel's.
+    let in_block = last.fp.wrapping_sub(image.bottom) < PT_REGS;
+    let meta = in_block && image.word(last.fp + 16) == Some(FRAME_META_TYPE_FINAL);
     zeros && (meta || last.fp == image.bottom + RECORD)
 }

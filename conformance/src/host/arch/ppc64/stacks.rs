@@ -157,6 +157,7 @@ impl Task {
         self.draft.interrupted(pc);
         let sp = self.sp - RED_ZONE - PT_REGS - self.entry_frame;
         self.draft.link(sp, self.sp);
+        self.draft.registers(sp + self.entry_frame, PT_REGS);
         self.draft.image.set(sp + self.entry_frame - 16, MARKER);
         self.draft.image.set(sp + self.entry_frame + 8, self.sp);
         self.draft.image.set(sp + self.entry_frame + NIP, pc);

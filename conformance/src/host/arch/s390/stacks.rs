@@ -121,6 +121,7 @@ impl Task {
     fn interrupt(&mut self, pc: Addr) {
         self.draft.interrupted(pc);
         let block = self.sp - PT_REGS;
+        self.draft.registers(block, PT_REGS);
         self.draft.image.set(block + PSW_ADDR, pc);
         self.draft.link(block + R15, self.sp);
         self.sp = block - OVERHEAD;

@@ -215,6 +215,7 @@ impl Task {
             _ => {}
         }
         let sp = MAP.stack + STACK_SIZE - PT_REGS;
+        draft.registers(sp, PT_REGS);
         draft.image.bottom = sp;
         // rbp is user mode's.
         Task { draft, unwinder, sp, size: 0, fp: 0x7ffc_1234_5678, pc: ENTRY_CALL, middle: 0 }
@@ -277,6 +278,7 @@ impl Task {
         // Its frame is found from the stack pointer alone: too high by one or more frames, it is another's.
         self.draft.alias_slots(8 - self.size);
         let block = self.sp - PT_REGS;
+        self.draft.registers(block, PT_REGS);
         self.draft.image.set(block + IP, pc);
         self.draft.image.set(block + CS, KERNEL_CS);
         self.draft.link(block + SP, self.sp);

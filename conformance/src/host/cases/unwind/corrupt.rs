@@ -8,7 +8,7 @@ use klp_core::unwind::{Memory, Unreliable};
 use klp_core::{Addr, Architecture};
 use proptest::prelude::*;
 
-use super::{Check, Description, ensure, ensure_eq, reliable};
+use super::{Check, Description, ensure, ensure_eq, reliable, samples};
 use crate::host::damage::{check, check_word, starts, values, words_read};
 use crate::host::random::for_all;
 use crate::host::stack::{Sample, walk, walk_without};
@@ -127,13 +127,12 @@ pub(super) fn elsewhere<A: Architecture>(d: &'static Description) -> Check {
 
 /// Each word that a walk reads, replaced by every address on the stacks and by what is no address.
 pub(super) fn one_word<A: Architecture>(d: &'static Description) -> Check {
-    for kind in d.stacks.kinds {
-        let sample = (kind.draw)(3);
+    for (kind, depth, sample) in samples(d).filter(|(_, depth, _)| *depth <= 4) {
         let values = values(&sample);
         for at in words_read::<A>(&sample) {
             for &word in &values {
                 check_word::<A>(&d.stacks, &sample, at, word)
-                    .map_err(|what| format!("{}: {what}", kind.name))?;
+                    .map_err(|what| format!("{}, {depth} calls: {what}", kind.name))?;
             }
         }
     }
