@@ -24,6 +24,8 @@ pub(super) enum Kind {
     End,
     Call,
     Registers,
+    /// The registers that the processor pushes.
+    Partial,
 }
 
 /// An entry.
@@ -56,11 +58,13 @@ impl Orc {
             // Undefined and the end have no stack register; the end has bit 2 set.
             (TableFormat::EndBit, Kind::Undefined | Kind::Call) => 0,
             (TableFormat::EndBit, Kind::Registers) => 1,
+            (TableFormat::EndBit, Kind::Partial) => 2,
             (TableFormat::EndBit, Kind::End) => 1 << 2,
             (TableFormat::SignalBit, Kind::Undefined) => 0,
             (TableFormat::SignalBit, Kind::End) => 1,
             (TableFormat::SignalBit, Kind::Call) => 2,
             (TableFormat::SignalBit, Kind::Registers) => 3,
+            (TableFormat::SignalBit, Kind::Partial) => 4,
         };
         let signal = u8::from(self.signal && format == TableFormat::SignalBit) << 3;
         [s0, s1, b0, b1, self.sp.0 as u8 | (self.bp.0 as u8) << 4, kind | signal]

@@ -57,6 +57,8 @@ pub(super) const STACKS: Stacks = Stacks {
             section: "4.3",
             draw: nested::<SIGNAL_BIT>,
         },
+        Kind { name: "NMI in entry code, end bit", section: "4.3", draw: in_entry_code::<END_BIT> },
+        Kind { name: "NMI in entry code, signal bit", section: "4.3", draw: in_entry_code::<SIGNAL_BIT> },
         Kind {
             name: "interrupted while it realigns its stack",
             section: "4.6",
@@ -175,7 +177,9 @@ fn entries(signal: bool) -> Vec<(Addr, Orc)> {
     entries.push((MAP.entry(), Orc { kind: OrcKind::Registers, signal, ..Orc::call(Reg::Sp, 0) }));
     // A breakpoint reports the instruction behind itself.
     entries.push((BREAKPOINT, Orc { kind: OrcKind::Registers, ..Orc::call(Reg::Sp, 0) }));
-    entries.push((BREAKPOINT + 0x20, Orc { kind: OrcKind::Registers, signal, ..Orc::call(Reg::Sp, 0) }));
+    // Entry code before it has pushed anything, and behind.
+    entries.push((BARE_ENTRY, Orc { kind: OrcKind::Partial, signal, ..Orc::call(Reg::Sp, 0) }));
+    entries.push((BARE_ENTRY + 0x20, Orc { kind: OrcKind::Registers, signal, ..Orc::call(Reg::Sp, 0) }));
     entries.push((FORKED - 5, Orc { kind: OrcKind::End, ..Orc::undefined() }));
     entries.push((FORKED, Orc::undefined()));
     entries.sort_by_key(|(start, _)| *start);
@@ -184,6 +188,10 @@ fn entries(signal: bool) -> Vec<(Addr, Orc)> {
 
 /// Entry code without the signal bit.
 const BREAKPOINT: Addr = MAP.entry() + 0x40;
+/// Entry code that finds what the processor pushed, and no more.
+const BARE_ENTRY: Addr = MAP.entry() + 0x60;
+/// What the processor pushes: rip, cs, rflags, rsp, ss (SDM vol. 3, §6.14.2).
+const PUSHED: u64 = 40;
 
 fn make_table(image: &mut Image, format: TableFormat) {
     let signal = format == TableFormat::SignalBit;
@@ -435,6 +443,28 @@ fn nested<const U: u8>(depth: usize) -> Sample {
     task.draft.reliable()
 }
 
+/// An exception's entry code is interrupted at once.
+fn in_entry_code<const U: u8>(depth: usize) -> Sample {
+    let mut task = Task::user(U).calls(depth);
+    let (old, middle) = (task.sp, task.middle);
+    task.draft.interrupted(middle);
+    task.draft.alias_slots(8 - task.size);
+    task.sp -= PUSHED;
+    task.draft.image.set(task.sp, middle);
+    task.draft.image.set(task.sp + (CS - IP), KERNEL_CS);
+    task.draft.link(task.sp + (SP - IP), old);
+    let pushed = task.sp;
+    // What it pushed when the task came from user mode.
+    task.draft.alias(task.draft.image.bottom + IP);
+    task.sp = task.draft.add_stack(0);
+    task.interrupt(BARE_ENTRY, ENTRY_CALL);
+    task.draft.image.set(task.sp + SP, pushed);
+    task.call(depth);
+    let cursor = Cursor { pc: task.middle, sp: task.sp, fp: task.fp, exact: true };
+    task.draft.starts(Start::At(cursor), task.middle, None);
+    task.draft.reliable()
+}
+
 fn realigning<const U: u8>(depth: usize) -> Sample {
     let mut task = Task::user(U).calls(depth);
     task.push_return();
@@ -479,11 +509,14 @@ fn is_caller(image: &Image, callee: &Cursor, caller: &Frame) -> bool {
     match orc.kind {
         OrcKind::Call => returns(frame.wrapping_sub(8)) && orc.caller_bp(callee, frame, word) == Some(to.fp),
         OrcKind::Registers => registers(frame) && word(frame.wrapping_add(BP)) == Some(to.fp),
+        OrcKind::Partial => registers(frame.wrapping_sub(IP)) && callee.fp == to.fp,
         _ => false,
     }
 }
 
+/// The code that finds user mode's registers, or those of them that the processor pushed; or the first of a thread.
 fn is_last(image: &Image, last: &Cursor) -> bool {
-    last.sp == image.bottom
-        && (image.code(last.in_function()) == Code::Entry || image.unwind_info == UnwindInfo::Frames)
+    let entry = image.code(last.in_function()) == Code::Entry;
+    let bare = (BARE_ENTRY..BARE_ENTRY + 0x20).contains(&last.pc) && last.sp == image.bottom + IP;
+    last.sp == image.bottom && (entry || image.unwind_info == UnwindInfo::Frames) || bare
 }
