@@ -97,8 +97,7 @@ impl Memory for Image {
 
 impl Machine for Image {
     fn code(&self, pc: Addr) -> Code {
-        let holds = |range: &Range| pc.wrapping_sub(range.start) < range.size;
-        self.code.iter().find(|(range, _)| holds(range)).map_or(Code::NotText, |(_, code)| *code)
+        self.code.iter().find(|(range, _)| range.contains(pc)).map_or(Code::NotText, |(_, code)| *code)
     }
 
     fn text(&self, addr: Addr, bytes: &mut [u8]) -> bool {

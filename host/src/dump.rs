@@ -233,7 +233,7 @@ const MAX_TRAMPOLINE: u64 = 4096;
 
 /// Whether an address is in one of these ranges.
 fn holds(ranges: &[Range], addr: Addr) -> bool {
-    ranges.iter().any(|range| addr.wrapping_sub(range.start) < range.size)
+    ranges.iter().any(|range| range.contains(addr))
 }
 
 /// The kernel's own unwind table, where it has one.

@@ -64,6 +64,12 @@ pub struct Range {
 }
 
 impl Range {
+    /// Whether `addr` is one of its addresses.
+    #[inline]
+    pub const fn contains(&self, addr: Addr) -> bool {
+        addr.wrapping_sub(self.start) < self.size
+    }
+
     /// Whether `word` is a return address that a call in this range left: behind its first byte, at most the byte
     /// behind its last, if the call is the last instruction.
     pub const fn holds_return_address(&self, word: Addr) -> bool {

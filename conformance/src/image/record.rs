@@ -90,7 +90,7 @@ pub fn record<A: Architecture>(
         ..Image::new(A::ENDIAN, 0, 0)
     };
     for stack in task.stacks {
-        let in_use = if sp.wrapping_sub(stack.start) < stack.size { sp & !7 } else { stack.start };
+        let in_use = if stack.contains(sp) { sp & !7 } else { stack.start };
         for addr in (in_use..stack.start + stack.size).step_by(8) {
             let Some(word) = machine.word(addr) else { continue };
             let bytes = match A::ENDIAN {
@@ -118,14 +118,13 @@ fn pieces(bytes: &BTreeMap<Addr, u8>) -> BTreeMap<Addr, Vec<u8>> {
 /// Of the ranges of code, those that hold an address that was asked for; and what is in none of them, by itself.
 fn touched<M: Machine>(recorder: &Recorder<'_, M>, code: &[(Range, Code)]) -> Vec<(Range, Code)> {
     let asked = recorder.code.borrow();
-    let holds = |range: &Range, pc: Addr| pc.wrapping_sub(range.start) < range.size;
-    let known = |pc: &Addr| code.iter().any(|(range, _)| holds(range, *pc));
+    let known = |pc: &Addr| code.iter().any(|(range, _)| range.contains(*pc));
     let others = asked.iter().filter(|pc| !known(pc)).map(|pc| {
         let kind = recorder.machine.code(*pc);
         (Range { start: *pc, size: 1 }, kind)
     });
     code.iter()
-        .filter(|(range, _)| asked.iter().any(|pc| holds(range, *pc)))
+        .filter(|(range, _)| asked.iter().any(|pc| range.contains(*pc)))
         .copied()
         .chain(others.filter(|(_, kind)| *kind != Code::NotText))
         .collect()

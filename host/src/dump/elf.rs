@@ -94,8 +94,11 @@ impl Source for Memory {
     }
 
     fn read(&self, addr: u64, bytes: &mut [u8]) -> Result<()> {
-        let holds = |range: &Range| addr.wrapping_sub(range.start) < range.size;
-        let index = self.ranges.iter().position(holds).context("memory that the dump does not hold")?;
+        let index = self
+            .ranges
+            .iter()
+            .position(|range| range.contains(addr))
+            .context("memory that the dump does not hold")?;
         let offset = self.offsets[index] + (addr - self.ranges[index].start);
         self.file.read_exact_at(bytes, offset).context("cannot read the dump")
     }

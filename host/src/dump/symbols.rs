@@ -132,7 +132,7 @@ impl Symbols {
                 let entry = symtab.wrapping_add(ENTRY * i);
                 let name = space.text::<128>(strtab.wrapping_add(u64::from(space.number(entry)?)))?;
                 let addr = space.word(entry.wrapping_add(8))?;
-                let is_text = text.iter().any(|text| addr.wrapping_sub(text.start) < text.size);
+                let is_text = text.iter().any(|text| text.contains(addr));
                 // `$x`, `.L1`: marks of the tools'.
                 let is_name = !name.is_empty() && !name.starts_with(['$', '.']);
                 is_name.then_some(Symbol { addr, name, is_text })

@@ -106,7 +106,7 @@ impl Memory for View<'_> {
 
 impl Machine for View<'_> {
     fn code(&self, pc: Addr) -> Code {
-        let known = self.kernel.code.iter().find(|(range, _)| holds(&[*range], pc));
+        let known = self.kernel.code.iter().find(|(range, _)| range.contains(pc));
         known.map_or_else(
             // Executable, and nobody's text: the kernel made it.
             || match self.kernel.space.mapping(pc) {
