@@ -52,6 +52,15 @@ impl Unwind for X86_64 {
     }
 
     #[inline(always)] // See `orc::step`.
+    fn starts_stack(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> bool {
+        match machine.unwind_info() {
+            UnwindInfo::Frames => frame_pointer::is_bottom(cursor, bottom, machine),
+            UnwindInfo::Tables(format) => {
+                cursor.sp == bottom && orc::starts_stack(format, cursor.in_function(), machine)
+            }
+        }
+    }
+
     fn step(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> Result<Step, Unreliable> {
         match machine.unwind_info() {
             UnwindInfo::Frames => frame_pointer::step(cursor, bottom, machine),

@@ -194,6 +194,14 @@ pub trait Unwind {
     /// [`Unreliable`] if that frame is not where it should be.
     fn switched_out(saved: &Saved, machine: &impl Machine) -> Result<Cursor, Unreliable>;
 
+    /// Whether the stack starts in this frame, by what is known of the code at its `pc` and not by the frame's place alone.
+    /// Nothing returns there, so no call need have led on from it: some boot code makes up the return address of the first
+    /// function (`secondary_startup_64` on x86). Nowhere, if not stated.
+    fn starts_stack(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> bool {
+        let _ = (cursor, bottom, machine);
+        false
+    }
+
     /// Steps from a frame to its caller's.
     ///
     /// `bottom` is the address just above the highest frame: where the entry code's register block starts, or what the

@@ -164,7 +164,13 @@ impl Machine for Live<'_> {
             words[8..].copy_from_slice(&word(last & !7));
             let from = usize::from((addr & 7) as u8);
             // Both are the same word where the bytes do not cross its end, and then none is taken from the second.
-            bytes.copy_from_slice(&words[from..from + bytes.len()]);
+            if let (Ok(bytes), Some(found)) =
+                (<&mut [u8; 8]>::try_from(&mut *bytes), words[from..].first_chunk())
+            {
+                *bytes = *found;
+            } else {
+                bytes.copy_from_slice(&words[from..from + bytes.len()]);
+            }
             return true;
         }
         // SAFETY: the destination is ours; the source may be any address, a fault is an answer.

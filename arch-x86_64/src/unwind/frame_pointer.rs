@@ -33,7 +33,7 @@ pub(super) fn is_forked(fp: u64, sp: Addr) -> bool {
 /// That function may have realigned its stack, as gcc does where a local variable asks for it: then its frame lies below a
 /// copy of the return address, in the next word the original (as `is_last_aligned_frame()` in
 /// `arch/x86/kernel/unwind_frame.c` has it for `x86_64_start_kernel()`).
-fn is_bottom(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> bool {
+pub(super) fn is_bottom(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> bool {
     cursor.sp == bottom
         || (cursor.sp.wrapping_add(8) == bottom
             && !cursor.exact

@@ -246,25 +246,31 @@ impl<'a, A: Architecture, M: Machine> Walk<'a, A, M> {
             Code::Discarded => return Ok(code),
             Code::Function | Code::Entry => {}
         }
-        let mut before = [0; CALL_SIZE];
-        let mut follows_call = || {
-            // The text may begin nearer: a call may be the first instruction of a module.
-            let readable = (0..CALL_SIZE).find(|&skip| {
-                self.machine.text(pc.wrapping_sub((CALL_SIZE - skip) as u64), &mut before[skip..])
-            });
-            readable.is_some_and(|skip| A::follows_call(pc, &before[skip..]))
-        };
-        if cursor.exact || follows_call() || self.is_bottom(cursor) {
+        if cursor.exact || self.follows_call(pc) || A::starts_stack(cursor, self.bottom, &self.machine) {
             Ok(code)
         } else {
             Err(Unreliable::NotAfterCall(pc))
         }
     }
 
-    /// Whether the frame is the last one. Nothing returns there, so no call need have led on from it: the boot code of
-    /// some kernels makes up the return address of the first function (`secondary_startup_64` on x86).
-    fn is_bottom(&self, cursor: &Cursor) -> bool {
-        A::step(cursor, self.bottom, &self.machine) == Ok(Step::Bottom)
+    /// Whether a call precedes `pc`.
+    #[inline]
+    fn follows_call(&self, pc: Addr) -> bool {
+        let mut before = [0; CALL_SIZE];
+        if self.machine.text(pc.wrapping_sub(CALL_SIZE as u64), &mut before) {
+            return A::follows_call(pc, &before);
+        }
+        self.starts_with_call(pc)
+    }
+
+    /// As [`follows_call`](Self::follows_call), where the text begins nearer: a call may be the first instruction of a
+    /// module.
+    #[cold]
+    fn starts_with_call(&self, pc: Addr) -> bool {
+        let mut before = [0; CALL_SIZE];
+        let readable = (1..CALL_SIZE)
+            .find(|&skip| self.machine.text(pc.wrapping_sub((CALL_SIZE - skip) as u64), &mut before[skip..]));
+        readable.is_some_and(|skip| A::follows_call(pc, &before[skip..]))
     }
 
     /// At the bottom no keeper may have a return address left: some frame was missed.

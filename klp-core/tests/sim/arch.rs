@@ -147,6 +147,12 @@ impl<const STUB: bool> Unwind for Toy<STUB> {
         Ok(Cursor { pc: saved.pc, sp: saved.sp, fp: saved.fp, exact: true })
     }
 
+    /// Where the chain ends, at a landing pad: boot code that made up a return address.
+    fn starts_stack(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> bool {
+        let mut insn = NOP;
+        cursor.fp == bottom && machine.text(cursor.pc, &mut insn) && insn == PAD
+    }
+
     /// With [`UnwindInfo::Frames`], a frame record is two words at the frame pointer: the caller's frame pointer, the
     /// return address. The frame pointer's lowest bit marks a register block instead: frame pointer, program counter, stack
     /// pointer. The bottom has the frame pointer `bottom`; zero ends a chain that is broken.

@@ -3,7 +3,7 @@
 
 use klp_core::unwind::{Code, Cursor, Found, Start, Unreliable};
 
-use crate::arch::NOP;
+use crate::arch::{NOP, PAD};
 use crate::stack::*;
 
 /// A second piece of text.
@@ -76,13 +76,21 @@ fn text_that_was_discarded_is_not_looked_at() {
 }
 
 #[test]
-fn the_last_frame_need_not_have_called() {
+fn code_that_starts_a_stack_need_not_have_called() {
     // Boot code makes up the return address of the first function.
     let mut image = chain(3);
-    image.set(fp(2) + 8, FUNCTION + 8);
+    image.add_text(OTHER - 8, &[NOP, NOP, PAD, NOP], Code::Function);
+    image.set(fp(2) + 8, OTHER);
     let mut expected = whole(3);
-    expected[3].0 = FUNCTION + 8;
+    expected[3].0 = OTHER;
     assert_reliable(&image, &expected);
+    // The last frame's place alone is not enough, nor is the code alone.
+    image.set(fp(2) + 8, OTHER + 4);
+    assert_unreliable(&image, 3, Unreliable::NotAfterCall(OTHER + 4));
+    let mut image = returning_to(OTHER);
+    image.add_text(OTHER - 8, &[NOP, NOP, PAD, NOP], Code::Function);
+    assert_unreliable(&image, 2, Unreliable::NotAfterCall(OTHER));
+    let mut image = chain(3);
     // But it is text.
     image.set(fp(2) + 8, STACK);
     assert_unreliable(&image, 3, Unreliable::NotText(STACK));
