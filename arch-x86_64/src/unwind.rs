@@ -51,7 +51,6 @@ impl Unwind for X86_64 {
         Ok(Cursor { pc, sp, fp, exact })
     }
 
-    #[inline(always)] // See `orc::step`.
     fn starts_stack(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> bool {
         match machine.unwind_info() {
             UnwindInfo::Frames => frame_pointer::is_bottom(cursor, bottom, machine),
@@ -61,6 +60,7 @@ impl Unwind for X86_64 {
         }
     }
 
+    #[inline(always)] // See `orc::step`.
     fn step(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> Result<Step, Unreliable> {
         match machine.unwind_info() {
             UnwindInfo::Frames => frame_pointer::step(cursor, bottom, machine),

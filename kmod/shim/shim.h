@@ -93,6 +93,8 @@ extern int klp_shim_fail_nth;
 struct klp_text {
 	struct klp_range core, init, entry;
 	struct klp_range graph, probe;
+	/* ftrace's own trampolines, from which a callback's changes have yet to take effect. */
+	struct klp_range ftrace[2];
 };
 extern struct klp_text klp_shim_text;
 

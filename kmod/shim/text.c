@@ -98,6 +98,14 @@ static struct klp_range klp_function(u64 addr)
 	return addr ? (struct klp_range) { addr, klp_shim_function_size(addr) } : (struct klp_range) { 0 };
 }
 
+/* It may have labels inside, which end it for kallsyms; then there is one at its end. */
+static struct klp_range klp_trampoline(const char *name, const char *end)
+{
+	struct klp_range range = klp_between(name, end);
+
+	return range.size ? range : klp_function(klp_shim_lookup(name));
+}
+
 /* What else is not found makes walks unreliable, and each of them says so. */
 int klp_shim_text_init(void)
 {
@@ -113,6 +121,8 @@ int klp_shim_text_init(void)
 	klp_shim_text.entry = klp_between("__entry_text_start", "__entry_text_end");
 	klp_shim_text.graph = klp_function(klp_shim_lookup("return_to_handler"));
 	klp_shim_text.probe = klp_function(klp_shim_return_probe);
+	klp_shim_text.ftrace[0] = klp_trampoline("ftrace_caller", "ftrace_caller_end");
+	klp_shim_text.ftrace[1] = klp_trampoline("ftrace_regs_caller", "ftrace_regs_caller_end");
 #ifdef CONFIG_FUNCTION_GRAPH_TRACER
 	addr = klp_shim_lookup("ftrace_graph_get_ret_stack");
 	if (addr)

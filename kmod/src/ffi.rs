@@ -58,6 +58,7 @@ pub(crate) struct KlpText {
     pub(crate) entry: Range,
     pub(crate) graph: Range,
     pub(crate) probe: Range,
+    pub(crate) ftrace: [Range; 2],
 }
 
 /// `struct klp_table`.

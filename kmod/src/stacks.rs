@@ -116,6 +116,8 @@ impl Machine for Live<'_> {
                 _ if pc == text.probe.start => Code::ReturnTrampoline(ReturnTrampoline::Probe),
                 // The keeper's own code: the return address has left its list, and is in a register.
                 _ if inside(text.graph, pc) || inside(text.probe, pc) => Code::Generated,
+                // The redirect of a call that was preempted here is in the register block only.
+                _ if inside(text.ftrace[0], pc) || inside(text.ftrace[1], pc) => Code::Generated,
                 _ if inside(text.entry, pc) => Code::Entry,
                 _ => Code::Function,
             };

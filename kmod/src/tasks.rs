@@ -11,7 +11,7 @@
 use core::ffi::c_void;
 
 use klp_core::platform::{Holder, Range};
-use klp_core::unwind::Next;
+use klp_core::unwind::{Found, Next, ReturnTrampoline};
 use klp_core::{Addr, Architecture};
 
 use crate::Native;
@@ -37,8 +37,12 @@ extern "C" fn look_at(search: *mut c_void, task: *const KlpTask) -> bool {
     let (search, task) = unsafe { (&mut *search.cast::<Search<'_>>(), &*task) };
     let held = |pc: Addr| search.text.iter().any(|text| text.holds_pc(pc));
     let mut found = None;
+    // SAFETY: a constant once the module is initialised.
+    let stub = unsafe { ffi::klp_shim_return_stub_text };
     let walked = walk_task(task, |frame| {
-        if held(frame.cursor.pc) {
+        // The frame above returns to the stub, which the walk looks through.
+        let through_stub = frame.found == Found::Kept(ReturnTrampoline::Patch);
+        if held(frame.cursor.pc) || through_stub && held(stub.start) {
             found = Some(frame.cursor.pc);
             return Next::Stop;
         }
