@@ -206,6 +206,18 @@ impl Frozen {
         ] {
             code.extend(trampoline(name, keeper).into_iter().flatten());
         }
+        // From ftrace's own trampolines a task goes on where a callback said, which is in the register block only.
+        for name in ["ftrace_caller", "ftrace_regs_caller"] {
+            let start = self.symbols.addr(name);
+            let end = self.symbols.addr("ftrace_regs_caller_end").filter(|end| Some(*end) > start);
+            let size = |start| match end {
+                Some(end) => end - start + MAX_TAIL,
+                None => (0..MAX_TRAMPOLINE)
+                    .take_while(|i| self.symbols.function(start + i) == Some((name, *i)))
+                    .count() as u64,
+            };
+            code.extend(start.map(|start| (Range { start, size: size(start) }, Code::Generated)));
+        }
         let entry = between(&self.symbols, "__entry_text_start", "__entry_text_end");
         code.extend(entry.map(|range| (range, Code::Entry)));
         let core = between(&self.symbols, "_stext", "_etext");
@@ -228,6 +240,8 @@ impl Frozen {
     }
 }
 
+/// Bytes of ftrace's last trampoline behind the label near its end, at least.
+const MAX_TAIL: u64 = 64;
 /// More bytes than any return trampoline has.
 const MAX_TRAMPOLINE: u64 = 4096;
 

@@ -8,6 +8,7 @@
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/sched/task_stack.h>
+#include <linux/nmi.h>
 #include <linux/stop_machine.h>
 #include <linux/string.h>
 #include <asm/stacktrace.h>
@@ -117,6 +118,7 @@ static void klp_each_task_do(const struct klp_each_task *call)
 	int cpu;
 
 	for_each_process_thread(process, task) {
+		touch_nmi_watchdog();
 		if (!klp_show_stopped(call, task))
 			return;
 	}
@@ -140,8 +142,10 @@ static int klp_each_task_stopped(void *data)
 
 	KLP_CALLER(here->pc, here->sp, here->fp);
 	if (atomic_inc_return(&call->arrived) != num_online_cpus()) {
-		while (!smp_load_acquire(&call->done))
+		while (!smp_load_acquire(&call->done)) {
+			touch_nmi_watchdog();
 			cpu_relax();
+		}
 		return 0;
 	}
 	klp_each_task_do(call);

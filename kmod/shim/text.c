@@ -95,15 +95,17 @@ static struct klp_range klp_between(const char *first, const char *behind)
 
 static struct klp_range klp_function(u64 addr)
 {
-	return addr ? (struct klp_range) { addr, klp_shim_function_size(addr) } : (struct klp_range) { 0 };
+	return addr ? (struct klp_range) { addr, klp_shim_function_size(addr) } : (struct klp_range) { U64_MAX };
 }
 
-/* It may have labels inside, which end it for kallsyms; then there is one at its end. */
-static struct klp_range klp_trampoline(const char *name, const char *end)
+/* Labels inside end a trampoline for kallsyms; on x86 there is one near the end of the last. */
+static struct klp_range klp_trampolines(const char *first, const char *last)
 {
-	struct klp_range range = klp_between(name, end);
+	struct klp_range range = klp_between(first, last);
 
-	return range.size ? range : klp_function(klp_shim_lookup(name));
+	if (range.size)
+		range.size += klp_shim_function_size(range.start + range.size);
+	return range;
 }
 
 /* What else is not found makes walks unreliable, and each of them says so. */
@@ -121,8 +123,10 @@ int klp_shim_text_init(void)
 	klp_shim_text.entry = klp_between("__entry_text_start", "__entry_text_end");
 	klp_shim_text.graph = klp_function(klp_shim_lookup("return_to_handler"));
 	klp_shim_text.probe = klp_function(klp_shim_return_probe);
-	klp_shim_text.ftrace[0] = klp_trampoline("ftrace_caller", "ftrace_caller_end");
-	klp_shim_text.ftrace[1] = klp_trampoline("ftrace_regs_caller", "ftrace_regs_caller_end");
+	klp_shim_text.ftrace[0] = klp_trampolines("ftrace_caller", "ftrace_regs_caller_end");
+	if (!klp_shim_text.ftrace[0].size)
+		klp_shim_text.ftrace[0] = klp_function(klp_shim_lookup("ftrace_caller"));
+	klp_shim_text.ftrace[1] = klp_function(klp_shim_lookup("ftrace_regs_caller"));
 #ifdef CONFIG_FUNCTION_GRAPH_TRACER
 	addr = klp_shim_lookup("ftrace_graph_get_ret_stack");
 	if (addr)

@@ -11,12 +11,12 @@
 use core::ffi::c_void;
 
 use klp_core::platform::{Holder, Range};
-use klp_core::unwind::{Found, Next, ReturnTrampoline};
+use klp_core::unwind::{Found, Machine, Next, ReturnTrampoline};
 use klp_core::{Addr, Architecture};
 
 use crate::Native;
 use crate::ffi::{self, KlpTask};
-use crate::stacks::{klp_rs_report_stack, walk_task};
+use crate::stacks::{Live, klp_rs_report_stack, walk_task};
 
 struct Search<'a> {
     text: &'a [Range],
@@ -39,27 +39,26 @@ extern "C" fn look_at(search: *mut c_void, task: *const KlpTask) -> bool {
     let mut found = None;
     // SAFETY: a constant once the module is initialised.
     let stub = unsafe { ffi::klp_shim_return_stub_text };
+    let mut interrupted = false;
     let walked = walk_task(task, |frame| {
         // The frame above returns to the stub, which the walk looks through.
         let through_stub = frame.found == Found::Kept(ReturnTrampoline::Patch);
+        interrupted |= frame.found == Found::Registers;
         if held(frame.cursor.pc) || through_stub && held(stub.start) {
             found = Some(frame.cursor.pc);
             return Next::Stop;
         }
         Next::Continue
     });
-    if walked.is_err() {
-        let probed =
-            (0..).map_while(|nth| match
-            // SAFETY: the task is held still.
-            unsafe { ffi::klp_shim_pending_return(task.task, 1, nth) }
-        {
-            0 => None,
-            addr => Some(addr),
-        });
+    // Interrupted code may be about to jump to what it has in a register only, which is then on the stack.
+    if found.is_none() && (walked.is_err() || interrupted) {
+        let live = &Live::new(task);
+        let kept = ReturnTrampoline::ALL
+            .into_iter()
+            .flat_map(|keeper| (0..).map_while(move |nth| live.pending_return(keeper, nth)));
         found = words(task)
             .chain(range(task.graph, task.graph_size))
-            .chain(probed)
+            .chain(kept)
             .map(Native::strip_return_address)
             .find(|word| held(*word));
     }
