@@ -5,29 +5,27 @@
 . "${KLP_LIB%/*}/stacks.sh"
 load test_stacks
 list="stacks_inner stacks_middle stacks_outer stacks_thread"
-# both WHEN: where the tracers do not know of each other, the return address that one of them set is lost to the other,
-# whose own is then never returned to.
-both() {
-    walk $parked
-    case $verdict in
-    reliable) expect_stack $parked "$list" "$1" ;;
-    "unreliable return-left "* | "unreliable return-lost "*) expect_within "schedule stacks_inner stacks_middle" "$1" ;;
-    *) fail "$1: expected reliable, return-left or return-lost: $(walked)" ;;
-    esac
-    [ "$(uname -m)" != x86_64 ] || expect "$verdict" reliable "$1: $(walked)"
+# On ppc64 a kretprobe that comes second loses its return address to the tracer's: nobody ever returns to it.
+traced_then_probed() {
+    if [ "$(uname -m)" = ppc64le ]; then
+        expect_unreliable $parked return-left "$1"
+        expect_within "schedule stacks_inner stacks_middle" "$1"
+    else
+        expect_stack $parked "$list" "$1"
+    fi
 }
 graph_on "stacks_middle stacks_outer"
 probes_on stacks_middle
 park nested
-both "traced, then probed"
+traced_then_probed "traced, then probed"
 graph_off
-both "traced, then probed, traced no more"
+traced_then_probed "traced, then probed, traced no more"
 release
 probes_off
 probes_on stacks_middle
 graph_on "stacks_middle stacks_outer"
 park nested
-both "probed, then traced"
+expect_stack $parked "$list" "probed, then traced"
 release
 graph_off
 probes_off
