@@ -72,7 +72,11 @@ pub fn check_word<A: Architecture>(stacks: &Stacks, sample: &Sample, at: Addr, w
     if walked.end.is_err() || sample.is_within(&walked.frames) {
         return Ok(());
     }
-    let is_code = [word, A::strip_return_address(word)].iter().any(|pc| image.code(*pc) != Code::NotText);
+    // A return address may lie just behind its function.
+    let is_code = [word, A::strip_return_address(word)]
+        .into_iter()
+        .flat_map(|pc| [pc, pc.wrapping_sub(1)])
+        .any(|pc| image.code(pc) != Code::NotText);
     if is_code || sample.frame_addresses(stacks).contains(&word) {
         return Ok(());
     }
