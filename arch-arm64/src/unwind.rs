@@ -17,7 +17,7 @@
 //!
 //! The caller of interrupted code is never known for certain: whether its return address is in x30, in x9 behind a patch
 //! site, or in a record of its own depends on how far it had got. So the interrupted function is reported, and there the
-//! walk ends; see [`interrupted`].
+//! walk ends; see `unwind/interrupted.rs`.
 
 mod interrupted;
 

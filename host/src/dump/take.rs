@@ -20,7 +20,7 @@ pub struct DumpSpec {
     pub format: Format,
 }
 
-/// The formats that QEMU writes and [`super::Dump`] reads.
+/// The formats that QEMU writes and [`Frozen`](super::Frozen) reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// An ELF core file: all of memory, as it is.
