@@ -223,10 +223,27 @@ impl Map {
         self.text + 0x3_0000 + FUNCTION_SIZE * keeper as u64
     }
 
+    /// Whether functions return to `word` whose return address some keeper has.
+    pub fn is_trampoline(&self, word: u64) -> bool {
+        ReturnTrampoline::ALL.iter().any(|keeper| word == self.trampoline(*keeper))
+    }
+
     /// The `i`th stack inside of the task's own, the innermost of them last.
     pub const fn inner_stack(&self, i: usize) -> Addr {
         self.stack + 0x10_0000 * (1 + i as u64)
     }
+}
+
+/// The text of a function of little-endian instructions, four bytes each: [`FUNCTION_SIZE`] bytes.
+pub const fn little_endian(insns: [u32; 0x40]) -> [u8; 0x100] {
+    let mut code = [0; 0x100];
+    let mut i = 0;
+    while i < insns.len() {
+        let [a, b, c, d] = insns[i].to_le_bytes();
+        (code[4 * i], code[4 * i + 1], code[4 * i + 2], code[4 * i + 3]) = (a, b, c, d);
+        i += 1;
+    }
+    code
 }
 
 /// A function's text, and places in it.

@@ -4,10 +4,12 @@
 //! Sources: AAPCS64 §6.4.6; `arch/arm64/include/asm/ptrace.h`; `arch/arm64/kernel/entry.S`, `kernel_entry`, `cpu_switch_to`,
 //! `ret_from_fork`, `call_on_irq_stack`; `arch/arm64/include/asm/stacktrace/frame.h`; `arch/arm64/kernel/process.c`.
 
-use klp_core::unwind::{Cursor, Found, Frame, Memory, ReturnTrampoline, Saved, Start, Unreliable};
+use klp_core::unwind::{Cursor, Found, Frame, Memory, Saved, Start, Unreliable};
 use klp_core::{Addr, Endian};
 
-use crate::host::stack::{Draft, FUNCTION_SIZE, Function, Kind, Map, STACK_SIZE, Sample, Stacks};
+use crate::host::stack::{
+    Draft, FUNCTION_SIZE, Function, Kind, Map, STACK_SIZE, Sample, Stacks, little_endian,
+};
 use crate::image::Image;
 
 /// What the suite is told.
@@ -69,14 +71,7 @@ const CODE: [u8; 0x100] = {
     insns[13] = 0xd503_23bf; // autiasp
     insns[14] = 0xd65f_03c0; // ret
     insns[63] = BL;
-    let mut code = [0; 0x100];
-    let mut i = 0;
-    while i < 64 {
-        let [a, b, c, d] = insns[i].to_le_bytes();
-        (code[4 * i], code[4 * i + 1], code[4 * i + 2], code[4 * i + 3]) = (a, b, c, d);
-        i += 1;
-    }
-    code
+    little_endian(insns)
 };
 
 const ENTRY_CALL: Addr = MAP.entry() + FUNCTION.after_call;
@@ -269,7 +264,7 @@ fn is_caller(image: &Image, callee: &Cursor, caller: &Frame) -> bool {
         return false;
     };
     let returns = match caller.found {
-        Found::Kept(_) => ReturnTrampoline::ALL.iter().any(|keeper| word == MAP.trampoline(*keeper)),
+        Found::Kept(_) => MAP.is_trampoline(word),
         Found::Chain => word | 0xff7f << 48 == caller.cursor.pc,
         _ => false,
     };

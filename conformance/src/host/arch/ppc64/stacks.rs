@@ -4,10 +4,10 @@
 //! Sources: ELFv2 §2.2.2; `arch/powerpc/include/asm/ptrace.h`; `arch/powerpc/kernel/process.c`, copy_thread;
 //! `arch/powerpc/kernel/entry_64.S`, `_switch`; `arch/powerpc/kernel/interrupt_64.S`.
 
-use klp_core::unwind::{Cursor, Found, Frame, Memory, ReturnTrampoline, Saved, Start, Unreliable};
+use klp_core::unwind::{Cursor, Found, Frame, Memory, Saved, Start, Unreliable};
 use klp_core::{Addr, Endian};
 
-use crate::host::stack::{Draft, Function, Kind, Map, STACK_SIZE, Sample, Stacks};
+use crate::host::stack::{Draft, Function, Kind, Map, STACK_SIZE, Sample, Stacks, little_endian};
 use crate::image::Image;
 
 /// What the suite is told.
@@ -62,14 +62,7 @@ const CODE: [u8; 0x100] = {
     insns[3] = 0xf821_ff81; // stdu r1,-128(r1)
     insns[7] = BL;
     insns[63] = BL;
-    let mut code = [0; 0x100];
-    let mut i = 0;
-    while i < 64 {
-        let [a, b, c, d] = insns[i].to_le_bytes();
-        (code[4 * i], code[4 * i + 1], code[4 * i + 2], code[4 * i + 3]) = (a, b, c, d);
-        i += 1;
-    }
-    code
+    little_endian(insns)
 };
 
 const ENTRY_CALL: Addr = MAP.entry() + FUNCTION.after_call;
@@ -261,7 +254,7 @@ fn noreturn(depth: usize) -> Sample {
 fn is_caller(image: &Image, callee: &Cursor, caller: &Frame) -> bool {
     let sp = caller.cursor.sp;
     let returns = image.word(sp + LR_SAVE).is_some_and(|word| match caller.found {
-        Found::Kept(_) => ReturnTrampoline::ALL.iter().any(|keeper| word == MAP.trampoline(*keeper)),
+        Found::Kept(_) => MAP.is_trampoline(word),
         Found::Chain => word == caller.cursor.pc,
         _ => false,
     });

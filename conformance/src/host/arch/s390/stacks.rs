@@ -5,7 +5,7 @@
 //! `arch/s390/include/asm/stacktrace.h`, `struct stack_frame`, `call_on_stack`; `arch/s390/include/asm/ptrace.h`;
 //! `arch/s390/kernel/entry.S`; `arch/s390/kernel/process.c`, copy_thread.
 
-use klp_core::unwind::{Cursor, Found, Frame, Memory, ReturnTrampoline, Saved, Start, Unreliable};
+use klp_core::unwind::{Cursor, Found, Frame, Memory, Saved, Start, Unreliable};
 use klp_core::{Addr, Endian};
 
 use crate::host::stack::{Draft, Function, Kind, Map, STACK_SIZE, Sample, Stacks};
@@ -206,7 +206,7 @@ fn noreturn(depth: usize) -> Sample {
 fn is_caller(image: &Image, callee: &Cursor, caller: &Frame) -> bool {
     let sp = caller.cursor.sp;
     let returns = image.word(sp + GPR14).is_some_and(|word| match caller.found {
-        Found::Kept(_) => ReturnTrampoline::ALL.iter().any(|keeper| word == MAP.trampoline(*keeper)),
+        Found::Kept(_) => MAP.is_trampoline(word),
         Found::Chain => word == caller.cursor.pc,
         _ => false,
     });

@@ -5,8 +5,7 @@
 //! `arch/x86/entry/entry_64.S`; `arch/x86/include/asm/irq_stack.h`; `arch/x86/include/asm/frame.h`.
 
 use klp_core::unwind::{
-    Code, Cursor, Found, Frame, Machine, Memory, ReturnTrampoline, Saved, Start, TableFormat, Unreliable,
-    UnwindInfo,
+    Code, Cursor, Found, Frame, Machine, Memory, Saved, Start, TableFormat, Unreliable, UnwindInfo,
 };
 use klp_core::{Addr, Endian};
 
@@ -489,7 +488,7 @@ fn is_caller(image: &Image, callee: &Cursor, caller: &Frame) -> bool {
     let to = caller.cursor;
     let returns = |slot: Addr| {
         let kept = |word: u64| match caller.found {
-            Found::Kept(_) => ReturnTrampoline::ALL.iter().any(|keeper| word == MAP.trampoline(*keeper)),
+            Found::Kept(_) => MAP.is_trampoline(word),
             _ => word == to.pc,
         };
         word(slot).is_some_and(kept) && to.sp == slot + 8
