@@ -390,3 +390,42 @@ impl Draft {
         sample
     }
 }
+
+/// A task that is being drawn, as it runs.
+pub trait Drawn: Sized {
+    /// From a function's start to behind the call in it.
+    const AFTER_CALL: u64;
+
+    /// What there is so far.
+    fn draft(self) -> Draft;
+
+    /// Calls the `i`th function, which will go on to call `behind_call` bytes from its start.
+    fn call_from(&mut self, i: usize, behind_call: u64);
+
+    /// Is switched out.
+    fn switch_out(&mut self);
+
+    /// Calls the `i`th function, which will go on to call.
+    fn call(&mut self, i: usize) {
+        self.call_from(i, Self::AFTER_CALL);
+    }
+
+    /// Calls so many functions, each from the one before it.
+    fn calls(mut self, depth: usize) -> Self {
+        (0..depth).for_each(|i| self.call(i));
+        self
+    }
+
+    /// Asleep, and all frames are found.
+    fn asleep(mut self) -> Sample {
+        self.switch_out();
+        self.draft().reliable()
+    }
+
+    /// Asleep behind a function whose last instruction is the call.
+    fn noreturn(mut self, depth: usize) -> Sample {
+        self.call_from(depth, FUNCTION_SIZE);
+        self.call(depth + 2);
+        self.asleep()
+    }
+}

@@ -8,7 +8,7 @@ use klp_core::unwind::{Cursor, Found, Frame, Memory, Saved, Start, Unreliable};
 use klp_core::{Addr, Endian};
 
 use crate::host::stack::{
-    Draft, FUNCTION_SIZE, Function, Kind, Map, STACK_SIZE, Sample, Stacks, little_endian,
+    Draft, Drawn, FUNCTION_SIZE, Function, Kind, Map, STACK_SIZE, Sample, Stacks, little_endian,
 };
 use crate::image::Image;
 
@@ -123,35 +123,6 @@ impl Task {
         Task { draft, meta, sp: block, fp, pc: ENTRY_CALL, signs: false, calls: 0 }
     }
 
-    /// Calls the `i`th function, which will go on to call `behind_call` bytes from its start. Its frame may have room below
-    /// the record, for arguments, and has some above.
-    fn call_from(&mut self, i: usize, behind_call: u64) {
-        let size = 48 + 32 * i as u64;
-        let record = self.sp - size;
-        // The pointer authentication code is in bits 48 to 54 and 56 to 63, where an address has ones.
-        let code = 0x35_u64.wrapping_mul(self.calls as u64 + 1) & 0x7f;
-        let word = if self.signs {
-            self.pc & !(0x7f << 48) & !(0xff << 56) | code << 48 | code << 57
-        } else {
-            self.pc
-        };
-        self.draft.called_with(self.pc, record + 8, word);
-        self.draft.link(record, self.fp);
-        self.fp = record;
-        self.sp = record - 16 * (i as u64 % 3);
-        self.pc = MAP.function(i) + behind_call;
-        self.calls += 1;
-    }
-
-    fn call(&mut self, i: usize) {
-        self.call_from(i, FUNCTION.after_call);
-    }
-
-    fn calls(mut self, depth: usize) -> Task {
-        (0..depth).for_each(|i| self.call(i));
-        self
-    }
-
     fn interrupt(&mut self, pc: Addr) {
         self.draft.interrupted(pc);
         let block = self.sp - PT_REGS;
@@ -177,14 +148,37 @@ impl Task {
     fn saved(&self) -> Start {
         Start::SwitchedOut(Saved { sp: self.sp, pc: self.pc, fp: self.fp })
     }
+}
+
+impl Drawn for Task {
+    const AFTER_CALL: u64 = FUNCTION.after_call;
+
+    fn draft(self) -> Draft {
+        self.draft
+    }
+
+    /// Calls the `i`th function, which will go on to call `behind_call` bytes from its start. Its frame may have room below
+    /// the record, for arguments, and has some above.
+    fn call_from(&mut self, i: usize, behind_call: u64) {
+        let size = 48 + 32 * i as u64;
+        let record = self.sp - size;
+        // The pointer authentication code is in bits 48 to 54 and 56 to 63, where an address has ones.
+        let code = 0x35_u64.wrapping_mul(self.calls as u64 + 1) & 0x7f;
+        let word = if self.signs {
+            self.pc & !(0x7f << 48) & !(0xff << 56) | code << 48 | code << 57
+        } else {
+            self.pc
+        };
+        self.draft.called_with(self.pc, record + 8, word);
+        self.draft.link(record, self.fp);
+        self.fp = record;
+        self.sp = record - 16 * (i as u64 % 3);
+        self.pc = MAP.function(i) + behind_call;
+        self.calls += 1;
+    }
 
     fn switch_out(&mut self) {
         self.draft.starts(self.saved(), self.pc, None);
-    }
-
-    fn asleep(mut self) -> Sample {
-        self.switch_out();
-        self.draft.reliable()
     }
 }
 
@@ -252,10 +246,7 @@ fn signed(depth: usize) -> Sample {
 }
 
 fn noreturn(depth: usize) -> Sample {
-    let mut task = Task::new(false).calls(depth);
-    task.call_from(depth, 0x100);
-    task.call(depth + 2);
-    task.asleep()
+    Task::new(false).calls(depth).noreturn(depth)
 }
 
 /// The frame record; no list is reliable that has an exception in it.

@@ -7,7 +7,7 @@
 use klp_core::unwind::{Cursor, Found, Frame, Memory, Saved, Start, Unreliable};
 use klp_core::{Addr, Endian};
 
-use crate::host::stack::{Draft, Function, Kind, Map, STACK_SIZE, Sample, Stacks, little_endian};
+use crate::host::stack::{Draft, Drawn, Function, Kind, Map, STACK_SIZE, Sample, Stacks, little_endian};
 use crate::image::Image;
 
 /// What the suite is told.
@@ -131,20 +131,6 @@ impl Task {
         self.sp = sp;
     }
 
-    fn call_from(&mut self, i: usize, behind_call: u64) {
-        self.push(128 + 16 * i as u64);
-        self.pc = MAP.function(i) + behind_call;
-    }
-
-    fn call(&mut self, i: usize) {
-        self.call_from(i, FUNCTION.after_call);
-    }
-
-    fn calls(mut self, depth: usize) -> Task {
-        (0..depth).for_each(|i| self.call(i));
-        self
-    }
-
     /// Is interrupted: entry code makes its frame below the red zone.
     fn interrupt(&mut self, pc: Addr) {
         self.draft.interrupted(pc);
@@ -155,6 +141,19 @@ impl Task {
         self.draft.image.set(sp + self.entry_frame + 8, self.sp);
         self.draft.image.set(sp + self.entry_frame + NIP, pc);
         (self.sp, self.pc) = (sp, ENTRY_CALL);
+    }
+}
+
+impl Drawn for Task {
+    const AFTER_CALL: u64 = FUNCTION.after_call;
+
+    fn draft(self) -> Draft {
+        self.draft
+    }
+
+    fn call_from(&mut self, i: usize, behind_call: u64) {
+        self.push(128 + 16 * i as u64);
+        self.pc = MAP.function(i) + behind_call;
     }
 
     /// Is switched out: `_switch` saves LR in its caller's frame, makes one with a register block in which it is `nip`, and
@@ -167,11 +166,6 @@ impl Task {
         self.sp = sp;
         let start = Start::SwitchedOut(Saved { sp, pc: 0, fp: 0 });
         self.draft.starts(start, self.pc, None);
-    }
-
-    fn asleep(mut self) -> Sample {
-        self.switch_out();
-        self.draft.reliable()
     }
 }
 
@@ -244,10 +238,7 @@ fn stale(depth: usize) -> Sample {
 }
 
 fn noreturn(depth: usize) -> Sample {
-    let mut task = Task::user(V2).calls(depth);
-    task.call_from(depth, 0x100);
-    task.call(depth + 2);
-    task.asleep()
+    Task::user(V2).calls(depth).noreturn(depth)
 }
 
 /// The back chain, and LR where the callee saved it; no list is reliable that has an exception in it.

@@ -8,7 +8,7 @@
 use klp_core::unwind::{Cursor, Found, Frame, Memory, Saved, Start, Unreliable};
 use klp_core::{Addr, Endian};
 
-use crate::host::stack::{Draft, Function, Kind, Map, STACK_SIZE, Sample, Stacks};
+use crate::host::stack::{Draft, Drawn, Function, Kind, Map, STACK_SIZE, Sample, Stacks};
 use crate::image::Image;
 
 /// What the suite is told.
@@ -98,6 +98,25 @@ impl Task {
         Task { draft, sp: block - OVERHEAD, pc }
     }
 
+    fn interrupt(&mut self, pc: Addr) {
+        self.draft.interrupted(pc);
+        let block = self.sp - PT_REGS;
+        self.draft.registers(block, PT_REGS);
+        self.draft.image.set(block + PSW_ADDR, pc);
+        self.draft.link(block + R15, self.sp);
+        self.sp = block - OVERHEAD;
+        self.draft.image.set(self.sp + BACK_CHAIN, 0);
+        self.pc = ENTRY_CALL;
+    }
+}
+
+impl Drawn for Task {
+    const AFTER_CALL: u64 = FUNCTION.after_call;
+
+    fn draft(self) -> Draft {
+        self.draft
+    }
+
     /// Calls the `i`th function, which will go on to call `behind_call` bytes from its start. It saves registers in its
     /// caller's frame.
     fn call_from(&mut self, i: usize, behind_call: u64) {
@@ -109,26 +128,6 @@ impl Task {
         self.pc = MAP.function(i) + behind_call;
     }
 
-    fn call(&mut self, i: usize) {
-        self.call_from(i, FUNCTION.after_call);
-    }
-
-    fn calls(mut self, depth: usize) -> Task {
-        (0..depth).for_each(|i| self.call(i));
-        self
-    }
-
-    fn interrupt(&mut self, pc: Addr) {
-        self.draft.interrupted(pc);
-        let block = self.sp - PT_REGS;
-        self.draft.registers(block, PT_REGS);
-        self.draft.image.set(block + PSW_ADDR, pc);
-        self.draft.link(block + R15, self.sp);
-        self.sp = block - OVERHEAD;
-        self.draft.image.set(self.sp + BACK_CHAIN, 0);
-        self.pc = ENTRY_CALL;
-    }
-
     /// `__switch_to_asm` saves registers in the frame of its caller.
     fn switch_out(&mut self) {
         let slot = self.sp + GPR14;
@@ -136,11 +135,6 @@ impl Task {
         self.draft.image.set(self.sp + GPR15, self.sp);
         let start = Start::SwitchedOut(Saved { sp: self.sp, pc: 0, fp: 0 });
         self.draft.starts(start, self.pc, Some(slot));
-    }
-
-    fn asleep(mut self) -> Sample {
-        self.switch_out();
-        self.draft.reliable()
     }
 }
 
@@ -196,10 +190,7 @@ fn on_inner_stacks<const STACKS: usize>(depth: usize) -> Sample {
 }
 
 fn noreturn(depth: usize) -> Sample {
-    let mut task = Task::new(ENTRY_CALL).calls(depth);
-    task.call_from(depth, 0x100);
-    task.call(depth + 2);
-    task.asleep()
+    Task::new(ENTRY_CALL).calls(depth).noreturn(depth)
 }
 
 /// The back chain, and r14 where the callee saved it; no list is reliable that has an exception in it.

@@ -10,7 +10,7 @@ use klp_core::unwind::{
 use klp_core::{Addr, Endian};
 
 use super::orc::{Kind as OrcKind, Orc, Reg};
-use crate::host::stack::{Draft, FUNCTIONS, Function, Kind, Map, STACK_SIZE, Sample, Stacks};
+use crate::host::stack::{Draft, Drawn, FUNCTIONS, Function, Kind, Map, STACK_SIZE, Sample, Stacks};
 use crate::image::{Image, Table};
 
 /// What the suite is told.
@@ -250,35 +250,6 @@ impl Task {
         self.draft.called(self.pc, self.sp);
     }
 
-    /// Calls the `i`th function, which will go on to call `behind_call` bytes from its start.
-    fn call_from(&mut self, i: usize, behind_call: u64) {
-        let Shape { locals, pushes_bp, frame_pointer } = shape(i, self.unwinder);
-        self.size = i64::try_from(locals).expect("small") + if pushes_bp { 16 } else { 8 };
-        self.push_return();
-        if pushes_bp {
-            self.sp -= 8;
-            self.draft.link(self.sp, self.fp);
-        }
-        if frame_pointer {
-            self.fp = self.sp;
-        } else if i % 3 == 2 && self.unwinder != FRAMES {
-            // An ordinary register, which it uses.
-            self.fp = 0x1234_5678_9abc;
-        }
-        self.sp -= locals;
-        self.pc = MAP.function(i) + behind_call;
-        self.middle = MAP.function(i) + FUNCTION.middle;
-    }
-
-    fn call(&mut self, i: usize) {
-        self.call_from(i, FUNCTION.after_call);
-    }
-
-    fn calls(mut self, depth: usize) -> Task {
-        (0..depth).for_each(|i| self.call(i));
-        self
-    }
-
     /// Is interrupted at `pc`, and in its entry code, which calls from `entry`.
     fn interrupt(&mut self, pc: Addr, entry: Addr) {
         self.draft.interrupted(pc);
@@ -311,21 +282,6 @@ impl Task {
         self.sp = top - 8;
     }
 
-    /// Is switched out: `__switch_to_asm()` is called, and pushes rbp and five others.
-    fn switch_out(&mut self) {
-        let slot = self.sp - 8;
-        self.draft.image.set(slot, self.pc);
-        self.draft.link(slot - 8, self.fp);
-        self.sp = slot - 48;
-        let start = Start::SwitchedOut(Saved { sp: self.sp, pc: 0, fp: 0 });
-        self.draft.starts(start, self.pc, Some(slot));
-    }
-
-    fn asleep(mut self) -> Sample {
-        self.switch_out();
-        self.draft.reliable()
-    }
-
     /// Asleep, with an exception behind which frame pointers lead no further.
     fn asleep_behind(mut self, interrupted: Addr) -> Sample {
         self.switch_out();
@@ -334,6 +290,44 @@ impl Task {
         } else {
             self.draft.reliable()
         }
+    }
+}
+
+impl Drawn for Task {
+    const AFTER_CALL: u64 = FUNCTION.after_call;
+
+    fn draft(self) -> Draft {
+        self.draft
+    }
+
+    /// Calls the `i`th function, which will go on to call `behind_call` bytes from its start.
+    fn call_from(&mut self, i: usize, behind_call: u64) {
+        let Shape { locals, pushes_bp, frame_pointer } = shape(i, self.unwinder);
+        self.size = i64::try_from(locals).expect("small") + if pushes_bp { 16 } else { 8 };
+        self.push_return();
+        if pushes_bp {
+            self.sp -= 8;
+            self.draft.link(self.sp, self.fp);
+        }
+        if frame_pointer {
+            self.fp = self.sp;
+        } else if i % 3 == 2 && self.unwinder != FRAMES {
+            // An ordinary register, which it uses.
+            self.fp = 0x1234_5678_9abc;
+        }
+        self.sp -= locals;
+        self.pc = MAP.function(i) + behind_call;
+        self.middle = MAP.function(i) + FUNCTION.middle;
+    }
+
+    /// Is switched out: `__switch_to_asm()` is called, and pushes rbp and five others.
+    fn switch_out(&mut self) {
+        let slot = self.sp - 8;
+        self.draft.image.set(slot, self.pc);
+        self.draft.link(slot - 8, self.fp);
+        self.sp = slot - 48;
+        let start = Start::SwitchedOut(Saved { sp: self.sp, pc: 0, fp: 0 });
+        self.draft.starts(start, self.pc, Some(slot));
     }
 }
 
@@ -476,10 +470,7 @@ fn realigning<const U: u8>(depth: usize) -> Sample {
 }
 
 fn noreturn<const U: u8>(depth: usize) -> Sample {
-    let mut task = Task::user(U).calls(depth);
-    task.call_from(depth, 0x100);
-    task.call(depth + 2);
-    task.asleep()
+    Task::user(U).calls(depth).noreturn(depth)
 }
 
 /// The word that a call pushed, and rbp of the caller, by the entry for the callee's code.
