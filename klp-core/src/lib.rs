@@ -28,6 +28,7 @@ pub mod platform;
 pub mod redirect;
 pub mod reloc;
 pub mod return_stack;
+pub mod system_state;
 pub mod unwind;
 
 pub use arch::{Addr, Architecture, Endian};

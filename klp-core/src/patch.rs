@@ -6,6 +6,7 @@
 use crate::Addr;
 use crate::ftrace::PatchSite;
 use crate::platform::{List, NoMemory, Platform, Range};
+use crate::system_state::SystemState;
 
 /// Names a patch for as long as the engine knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,12 +23,76 @@ pub enum State {
     Draining,
 }
 
+/// When a task may be switched between the patched and the unpatched functions: LEAVE_FUNCTION, LEAVE_PATCHED_SET and
+/// LEAVE_KERNEL of `reference/2014-consistency-models.txt`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// At any time: it runs the function's other version from its next call on.
+    Function,
+    /// While none of the functions that change is on its stack.
+    PatchedSet,
+    /// While it is at the border to user mode. Tasks that never leave the kernel: as [`PatchedSet`](Self::PatchedSet).
+    Kernel,
+}
+
+/// What is switched at once: SWITCH_FUNCTION, SWITCH_THREAD and SWITCH_KERNEL of
+/// `reference/2014-consistency-models.txt`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// One function, for everybody.
+    Function,
+    /// All functions, for one task.
+    Thread,
+    /// All functions, for everybody.
+    Kernel,
+}
+
+/// The consistency model of a patch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Model {
+    /// Leave function, switch function: takes effect at once.
+    Immediate,
+    /// Leave patched set, switch thread: what the kernel's livepatch does.
+    #[default]
+    Hybrid,
+    /// Leave kernel, switch thread: consistent in each thread (kGraft).
+    InThread,
+    /// Leave patched set, switch kernel: consistent in time (kpatch).
+    InTime,
+    /// Leave kernel, switch kernel: both (a checkpoint, as the freezer makes them).
+    Checkpoint,
+}
+
+impl Model {
+    /// When a task may be switched.
+    pub const fn leave(self) -> Leave {
+        match self {
+            Model::Immediate => Leave::Function,
+            Model::Hybrid | Model::InTime => Leave::PatchedSet,
+            Model::InThread | Model::Checkpoint => Leave::Kernel,
+        }
+    }
+
+    /// What is switched at once.
+    pub const fn switch(self) -> Switch {
+        match self {
+            Model::Immediate => Switch::Function,
+            Model::Hybrid | Model::InThread => Switch::Thread,
+            Model::InTime | Model::Checkpoint => Switch::Kernel,
+        }
+    }
+}
+
 /// A patch.
 pub struct Patch<P: Platform> {
     /// The patch module's name.
     pub name: P::Name,
     /// Cumulative: takes the place of all patches enabled before.
     pub replace: bool,
+    /// How it takes effect.
+    pub model: Model,
+    /// The system states it changes.
+    pub states: P::List<SystemState>,
     /// The patch module's text: what must be free of tasks before the module may go.
     pub text: Range,
     /// The objects it changes.
@@ -66,7 +131,16 @@ pub struct Func<P: Platform> {
 impl<P: Platform> Patch<P> {
     /// A patch without objects.
     pub fn new(name: P::Name, replace: bool, text: Range) -> Patch<P> {
-        Patch { name, replace, text, objects: P::List::default(), id: PatchId(0), state: State::Ready }
+        Patch {
+            name,
+            replace,
+            model: Model::default(),
+            states: P::List::default(),
+            text,
+            objects: P::List::default(),
+            id: PatchId(0),
+            state: State::Ready,
+        }
     }
 
     /// Adds an object without functions and returns it.
