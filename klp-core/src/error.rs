@@ -7,6 +7,7 @@ use crate::Addr;
 use crate::ftrace::SiteError;
 use crate::platform::{Errno, NoMemory};
 use crate::redirect::MAX_ORIGINAL_CALLERS;
+use crate::system_state::SystemState;
 
 /// A refusal. The kernel is as it was before the call that returned it.
 ///
@@ -119,6 +120,23 @@ pub enum Error<N> {
     NoSuchPatch,
     /// An allocation failed.
     NoMemory,
+    /// The patch's flags have bits that mean nothing.
+    UnknownFlags {
+        /// All flags.
+        flags: u32,
+    },
+    /// The patch's flags name two consistency models.
+    ContradictoryFlags {
+        /// All flags.
+        flags: u32,
+    },
+    /// The patch cannot deal with a system state that an enabled patch has changed.
+    Incompatible {
+        /// The patch.
+        patch: N,
+        /// The state, as the enabled patch declares it.
+        state: SystemState,
+    },
 }
 
 impl<N> From<NoMemory> for Error<N> {
@@ -247,6 +265,20 @@ impl<N: AsRef<str>> fmt::Display for Error<N> {
             Error::Busy => f.write_str("the patch is not in a state to do that"),
             Error::NoSuchPatch => f.write_str("no such patch"),
             Error::NoMemory => f.write_str("out of memory"),
+            Error::UnknownFlags { flags } => write!(
+                f,
+                "klp_patch.flags is {flags:#x}, which has bits that this klp.ko does not know: build klp.ko and the patch from \
+                 the same version"
+            ),
+            Error::ContradictoryFlags { flags } => write!(
+                f,
+                "klp_patch.flags is {flags:#x}, which names two consistency models: KLP_IMMEDIATE goes with no other flag"
+            ),
+            Error::Incompatible { patch, .. } => write!(
+                f,
+                "Livepatch patch ({}) is not compatible with the already installed livepatches.",
+                patch.as_ref()
+            ),
         }
     }
 }

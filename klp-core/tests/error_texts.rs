@@ -8,6 +8,7 @@ use std::fmt::Write;
 use klp_core::Error;
 use klp_core::ftrace::SiteError;
 use klp_core::platform::Errno;
+use klp_core::system_state::SystemState;
 
 type Refusal = Error<&'static str>;
 
@@ -47,6 +48,9 @@ fn all() -> Vec<Refusal> {
         Error::AlreadyKnown,
         Error::NoOriginalCaller { func },
         Error::Probed { func },
+        Error::UnknownFlags { flags: 0x81 },
+        Error::ContradictoryFlags { flags: 0x3 },
+        Error::Incompatible { patch: "fix_2", state: SystemState { id: 1, version: 3 } },
     ]
 }
 
@@ -75,6 +79,9 @@ fn variant(error: &Refusal) -> usize {
         Error::AlreadyKnown => 19,
         Error::NoOriginalCaller { .. } => 20,
         Error::Probed { .. } => 21,
+        Error::UnknownFlags { .. } => 22,
+        Error::ContradictoryFlags { .. } => 23,
+        Error::Incompatible { .. } => 24,
     }
 }
 
@@ -82,7 +89,7 @@ fn variant(error: &Refusal) -> usize {
 fn every_refusal_has_its_text_and_its_number() {
     let mut seen: Vec<usize> = all().iter().map(variant).collect();
     seen.dedup();
-    assert_eq!(seen, (0..=21).collect::<Vec<_>>(), "an example of each variant, in their order");
+    assert_eq!(seen, (0..=24).collect::<Vec<_>>(), "an example of each variant, in their order");
     let mut texts = String::new();
     for error in all() {
         writeln!(texts, "{}: {error}", error.errno().0).expect("strings take everything");

@@ -16,7 +16,9 @@
 static_assert(sizeof(struct klp_original) == 32);
 static_assert(sizeof(struct klp_func) == 40);
 static_assert(offsetof(struct klp_object, patched) == 64 && sizeof(struct klp_object) == 72);
-static_assert(offsetof(struct klp_patch, id) == 20 && sizeof(struct klp_patch) == 24);
+static_assert(offsetof(struct klp_state, data) == 16 && sizeof(struct klp_state) == 24);
+static_assert(offsetof(struct klp_patch, flags) == 28 && offsetof(struct klp_patch, enabled) == 32);
+static_assert(offsetof(struct klp_patch, id) == 36 && sizeof(struct klp_patch) == 48);
 
 static DEFINE_MUTEX(klp_mutex);
 

@@ -5,8 +5,10 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use klp_core::Error;
-use klp_core::patch::{Patch, State};
-use klp_core::platform::Range;
+use klp_core::patch::{Model, Patch, State};
+use klp_core::platform::{List, Range};
+use klp_core::system_state::SystemState;
+use klp_patch::abi::{KLP_CONSISTENT_IN_THREAD, KLP_CONSISTENT_IN_TIME, KLP_IMMEDIATE, KlpState};
 
 use crate::ffi::{self, KlpFunc, KlpModule, KlpObject, KlpOriginal, KlpPatch};
 use crate::platform::{Kernel, Name};
@@ -15,12 +17,13 @@ use crate::platform::{Kernel, Name};
 ///
 /// # Errors
 ///
-/// A missing objects array or functions array, and failed allocations. What the patch says is checked by the engine.
+/// A missing objects array or functions array, flags that name no consistency model, and failed allocations. What the
+/// patch says is checked by the engine.
 ///
 /// # Safety
 ///
 /// `patch` is a patch of a module that stays loaded as long as the engine knows the patch; its arrays end as
-/// `klp_for_each_object_static` and `klp_for_each_func_static` say.
+/// `klp_for_each_object_static` and `klp_for_each_func_static` say, the states with the id 0.
 pub(crate) unsafe fn read(patch: NonNull<KlpPatch>) -> Result<Patch<Kernel>, Error<Name>> {
     // SAFETY: the caller's promise.
     let declared = unsafe { patch.as_ref() };
@@ -28,6 +31,13 @@ pub(crate) unsafe fn read(patch: NonNull<KlpPatch>) -> Result<Patch<Kernel>, Err
     // SAFETY: a module's name lives as long as the module.
     let name = unsafe { Name::new(module.name) }.ok_or(Error::Empty)?;
     let mut read = Patch::<Kernel>::new(name, declared.replace, module.text);
+    read.model = model(declared.flags)?;
+    // SAFETY: an array of states, ended as the caller promised.
+    for state in unsafe { states(declared.states) } {
+        // SAFETY: an element of the array. Its data, which the patch may be changing, is not looked at.
+        let (id, version) = unsafe { ((*state.as_ptr()).id, (*state.as_ptr()).version) };
+        read.states.try_push(SystemState { id, version })?;
+    }
     // SAFETY: an objects array, ended as the caller promised.
     for object in unsafe { objects(declared.objs) } {
         // SAFETY: the object's name is NULL or a C string in the module.
@@ -51,6 +61,20 @@ pub(crate) unsafe fn read(patch: NonNull<KlpPatch>) -> Result<Patch<Kernel>, Err
         }
     }
     Ok(read)
+}
+
+/// The consistency model that `klp_patch.flags` asks for.
+fn model(flags: u32) -> Result<Model, Error<Name>> {
+    const BOTH: u32 = KLP_CONSISTENT_IN_THREAD | KLP_CONSISTENT_IN_TIME;
+    match flags {
+        0 => Ok(Model::Hybrid),
+        KLP_IMMEDIATE => Ok(Model::Immediate),
+        KLP_CONSISTENT_IN_THREAD => Ok(Model::InThread),
+        KLP_CONSISTENT_IN_TIME => Ok(Model::InTime),
+        BOTH => Ok(Model::Checkpoint),
+        _ if flags & !(KLP_IMMEDIATE | BOTH) != 0 => Err(Error::UnknownFlags { flags }),
+        _ => Err(Error::ContradictoryFlags { flags }),
+    }
 }
 
 fn module(module: *mut c_void) -> Result<KlpModule, Error<Name>> {
@@ -109,6 +133,22 @@ pub(crate) unsafe fn funcs(first: *mut KlpFunc) -> impl Iterator<Item = NonNull<
             return None;
         }
         Some(func)
+    })
+}
+
+/// The system states of an array that ends with one whose id is 0.
+///
+/// # Safety
+///
+/// `first` is NULL or starts such an array.
+pub(crate) unsafe fn states(first: *mut KlpState) -> impl Iterator<Item = NonNull<KlpState>> {
+    let mut next = NonNull::new(first);
+    core::iter::from_fn(move || {
+        let state = next?;
+        // SAFETY: not behind the last element, which the previous call would have ended at.
+        let (id, after) = unsafe { ((*state.as_ptr()).id, state.add(1)) };
+        next = (id != 0).then_some(after);
+        (id != 0).then_some(state)
     })
 }
 

@@ -9,14 +9,26 @@
 #ifndef _KLP_LINUX_LIVEPATCH_H
 #define _KLP_LINUX_LIVEPATCH_H
 
+/* The kernel's header brings the first four, and modules rely on it. */
+#include <linux/completion.h>
+#include <linux/ftrace.h>
+#include <linux/list.h>
 #include <linux/module.h>
+#include <linux/bits.h>
 #include <linux/static_call.h>
 #include <linux/types.h>
 
 /*
- * The kernel's name is taken where it has livepatch of its own.
+ * The kernel's names are taken where it has livepatch of its own.
  */
-#define klp_enable_patch klp_sdk_enable_patch
+#define klp_enable_patch	klp_sdk_enable_patch
+#define klp_get_state		klp_sdk_get_state
+#define klp_get_prev_state	klp_sdk_get_prev_state
+#define klp_shadow_get		klp_sdk_shadow_get
+#define klp_shadow_alloc	klp_sdk_shadow_alloc
+#define klp_shadow_get_or_alloc	klp_sdk_shadow_get_or_alloc
+#define klp_shadow_free		klp_sdk_shadow_free
+#define klp_shadow_free_all	klp_sdk_shadow_free_all
 
 struct klp_object;
 
@@ -56,9 +68,10 @@ struct klp_func {
 /**
  * struct klp_callbacks - called around (un)patching an object
  * @pre_patch:		before it is patched; an error refuses the patch, or the module that is being loaded
- * @post_patch:		after it was patched
+ * @post_patch:		after it was patched, and the transition is complete
  * @pre_unpatch:	before it is unpatched
- * @post_unpatch:	after it was unpatched
+ * @post_unpatch:	after it was unpatched, and the transition is complete
+ * @post_unpatch_enabled: written by the engine: whether @post_unpatch is due, because @pre_patch succeeded
  */
 struct klp_callbacks {
 	int (*pre_patch)(struct klp_object *obj);
@@ -73,7 +86,7 @@ struct klp_callbacks {
  * @name:	the module's name; NULL for vmlinux
  * @funcs:	its functions; the last one has neither name nor replacement
  * @callbacks:	may all be NULL
- * @mod:	the module, while it is loaded and patched
+ * @mod:	the module, while it is loaded; NULL for vmlinux
  * @patched:	whether its functions are replaced now
  */
 struct klp_object {
@@ -85,19 +98,63 @@ struct klp_object {
 };
 
 /**
+ * struct klp_state - something that a patch changes in the system and that its functions do not hold
+ * @id:		what is changed, a number that patches agree on; not 0
+ * @version:	how; a later patch that changes it too must have this version or a newer one
+ * @data:	the patch's own
+ *
+ * Documentation/livepatch/system-state.rst.
+ */
+struct klp_state {
+	unsigned long id;
+	unsigned int version;
+	void *data;
+};
+
+/*
+ * SDK: klp_patch.flags, the consistency model: when a task may be switched from the old functions to the new ones, and
+ * what is switched at once. The words are those of the discussion from which the kernel's own model came
+ * (reference/2014-consistency-models.txt).
+ *
+ *	flags						leave			switch
+ *
+ *	0						LEAVE_PATCHED_SET	SWITCH_THREAD	the kernel's livepatch
+ *	KLP_IMMEDIATE					LEAVE_FUNCTION		SWITCH_FUNCTION
+ *	KLP_CONSISTENT_IN_THREAD			LEAVE_KERNEL		SWITCH_THREAD	kGraft
+ *	KLP_CONSISTENT_IN_TIME				LEAVE_PATCHED_SET	SWITCH_KERNEL	kpatch
+ *	KLP_CONSISTENT_IN_THREAD | KLP_CONSISTENT_IN_TIME	LEAVE_KERNEL	SWITCH_KERNEL	a checkpoint
+ *
+ * LEAVE_FUNCTION: a task may run the other version from its next call on. LEAVE_PATCHED_SET: not while one of the
+ * functions that change is on its stack. LEAVE_KERNEL: only at the border to user mode; a task that has none, as the set.
+ * SWITCH_FUNCTION: each function for itself, for everybody. SWITCH_THREAD: all functions, each task for itself.
+ * SWITCH_KERNEL: all functions, for everybody, at one moment.
+ *
+ * Any other value is refused: a model that is asked for is never replaced by another.
+ */
+#define KLP_IMMEDIATE			BIT(0)
+#define KLP_CONSISTENT_IN_THREAD	BIT(1)
+#define KLP_CONSISTENT_IN_TIME		BIT(2)
+
+/**
  * struct klp_patch - a live patch
  * @mod:	the patch module
  * @objs:	the objects it changes; the last one has neither name nor functions
+ * @states:	the system states it changes; the last one has the id 0. May be NULL
  * @replace:	takes the place of all patches enabled before
+ * @flags:	SDK: the consistency model
  * @enabled:	whether it is enabled
  * @id:		SDK: how the engine names it
+ * @older:	SDK: the engine's; the patch enabled before it
  */
 struct klp_patch {
 	struct module *mod;
 	struct klp_object *objs;
+	struct klp_state *states;
 	bool replace;
+	unsigned int flags;
 	bool enabled;
 	u32 id;
+	struct klp_patch *older;
 };
 
 #define klp_for_each_object_static(patch, obj) \
@@ -106,11 +163,61 @@ struct klp_patch {
 #define klp_for_each_func_static(obj, func) \
 	for ((func) = (obj)->funcs; (func)->old_name || (func)->new_func || (func)->old_sympos; (func)++)
 
+/* The kernel's lists hold what it added itself, too. There is nothing of that kind here. */
+#define klp_for_each_object(patch, obj)	klp_for_each_object_static(patch, obj)
+#define klp_for_each_func(obj, func)	klp_for_each_func_static(obj, func)
+
 /*
  * Takes in and enables a patch. To be called from the patch module's init function, which returns its result; may
  * sleep. 0, or a negative error number after a line in the kernel log that says why; the kernel is then as it was.
  */
 int klp_enable_patch(struct klp_patch *patch);
+
+/*
+ * The patch's own entry for a system state; NULL if it has none.
+ */
+struct klp_state *klp_get_state(struct klp_patch *patch, unsigned long id);
+
+/*
+ * The entry of the newest patch that declares the state, of those that were enabled before the patch that is being enabled
+ * or disabled now; NULL if there is none. To be called from callbacks: what is in transition does not change
+ * meanwhile. Outside of a transition there is no "before": it warns, and returns NULL.
+ */
+struct klp_state *klp_get_prev_state(unsigned long id);
+
+/*
+ * Shadow variables: data attached to an object of the kernel's without a change to it, found again by the object's address
+ * and a number. Documentation/livepatch/shadow-vars.rst; docs/src/writing-a-patch.md.
+ */
+
+/* Runs with interrupts off and a spinlock held, once, before anybody can find the variable; an error takes it back. */
+typedef int (*klp_shadow_ctor_t)(void *obj, void *shadow_data, void *ctor_data);
+/* Runs with interrupts off and a spinlock held, when nobody finds the variable any more; readers may still have it. */
+typedef void (*klp_shadow_dtor_t)(void *obj, void *shadow_data);
+
+/*
+ * The variable's data, or NULL. Any context in which RCU watches, NMI included; takes no lock. The variable does not
+ * outlive its klp_shadow_free(): whoever calls that has to know that nobody uses the data any more, or readers are in an RCU
+ * read-side critical section that includes the use.
+ */
+void *klp_shadow_get(void *obj, unsigned long id);
+
+/*
+ * Attaches a variable, zeroed and then given to @ctor, if any, with @ctor_data. Any context but NMI, as far as @gfp_flags
+ * allow. NULL if there is no memory, if @ctor returned an error, or, with a warning, if the object has this variable.
+ */
+void *klp_shadow_alloc(void *obj, unsigned long id, size_t size, gfp_t gfp_flags, klp_shadow_ctor_t ctor,
+		       void *ctor_data);
+
+/* As that, but a variable that is there is the answer, and @ctor is not called. */
+void *klp_shadow_get_or_alloc(void *obj, unsigned long id, size_t size, gfp_t gfp_flags, klp_shadow_ctor_t ctor,
+			      void *ctor_data);
+
+/* Detaches the variable, if there is one, gives it to @dtor, if any, and frees it after a grace period. Not in NMI. */
+void klp_shadow_free(void *obj, unsigned long id, klp_shadow_dtor_t dtor);
+
+/* As that, for the variables @id of all objects. */
+void klp_shadow_free_all(unsigned long id, klp_shadow_dtor_t dtor);
 
 /*
  * KLP_ORIGINAL(type, name, (parameters), (arguments)) defines klp_original_NAME(), which calls the function `name` that

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! The structures of `include/linux/livepatch.h`, in C's layout. Change both together.
 
-use core::ffi::{c_char, c_int, c_ulong, c_void};
+use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 
 /// `struct klp_original`: how a replacement calls the function it replaces.
 #[repr(C)]
@@ -45,7 +45,7 @@ pub struct KlpCallbacks {
     pub pre_unpatch: Option<unsafe extern "C" fn(*mut KlpObject)>,
     /// After it was unpatched.
     pub post_unpatch: Option<unsafe extern "C" fn(*mut KlpObject)>,
-    /// The engine's.
+    /// The engine's: whether `post_unpatch` is due, because `pre_patch` succeeded.
     pub post_unpatch_enabled: bool,
 }
 
@@ -59,11 +59,30 @@ pub struct KlpObject {
     pub funcs: *mut KlpFunc,
     /// May all be `None`.
     pub callbacks: KlpCallbacks,
-    /// `struct module`, while it is loaded and patched.
+    /// `struct module`, while it is loaded; null for vmlinux.
     pub module: *mut c_void,
     /// Whether its functions are replaced now.
     pub patched: bool,
 }
+
+/// `struct klp_state`: something that a patch changes in the system and that its functions do not hold.
+#[repr(C)]
+#[derive(Debug)]
+pub struct KlpState {
+    /// What is changed; not 0.
+    pub id: c_ulong,
+    /// How; a later patch that changes it too must have this version or a newer one.
+    pub version: c_uint,
+    /// The patch's own.
+    pub data: *mut c_void,
+}
+
+/// `KLP_IMMEDIATE`: leave function, switch function.
+pub const KLP_IMMEDIATE: c_uint = 1 << 0;
+/// `KLP_CONSISTENT_IN_THREAD`: leave kernel, switch thread.
+pub const KLP_CONSISTENT_IN_THREAD: c_uint = 1 << 1;
+/// `KLP_CONSISTENT_IN_TIME`: leave patched set, switch kernel; with the one above leave kernel, switch kernel.
+pub const KLP_CONSISTENT_IN_TIME: c_uint = 1 << 2;
 
 /// `struct klp_patch`: a live patch.
 #[repr(C)]
@@ -73,12 +92,18 @@ pub struct KlpPatch {
     pub module: *mut c_void,
     /// The objects it changes; the last one is [`KlpObject::END`].
     pub objs: *mut KlpObject,
+    /// The system states it changes; the last one is [`KlpState::END`]. May be null.
+    pub states: *mut KlpState,
     /// Takes the place of all patches enabled before.
     pub replace: bool,
+    /// The consistency model: `KLP_…`, or 0.
+    pub flags: c_uint,
     /// Whether it is enabled.
     pub enabled: bool,
     /// How the engine names it.
     pub id: u32,
+    /// The engine's: the patch enabled before it.
+    pub older: *mut KlpPatch,
 }
 
 impl KlpFunc {
@@ -103,6 +128,11 @@ impl KlpCallbacks {
     };
 }
 
+impl KlpState {
+    /// What ends an array of system states.
+    pub const END: KlpState = KlpState { id: 0, version: 0, data: core::ptr::null_mut() };
+}
+
 impl KlpObject {
     /// What ends an array of objects.
     pub const END: KlpObject = KlpObject {
@@ -117,4 +147,10 @@ impl KlpObject {
 // The offsets that shim/main.c asserts of the C structures.
 const _: () = assert!(size_of::<KlpOriginal>() == 32 && size_of::<KlpFunc>() == 40);
 const _: () = assert!(core::mem::offset_of!(KlpObject, patched) == 64 && size_of::<KlpObject>() == 72);
-const _: () = assert!(core::mem::offset_of!(KlpPatch, id) == 20 && size_of::<KlpPatch>() == 24);
+const _: () = assert!(core::mem::offset_of!(KlpState, data) == 16 && size_of::<KlpState>() == 24);
+const _: () = assert!(
+    core::mem::offset_of!(KlpPatch, flags) == 28
+        && core::mem::offset_of!(KlpPatch, enabled) == 32
+        && core::mem::offset_of!(KlpPatch, id) == 36
+        && size_of::<KlpPatch>() == 48
+);

@@ -117,9 +117,12 @@ macro_rules! __objects {
         static mut __KLP_PATCH: $crate::abi::KlpPatch = $crate::abi::KlpPatch {
             module: &raw mut $crate::module::__this_module as *mut ::core::ffi::c_void,
             objs: (&raw mut __KLP_OBJECTS).cast(),
+            states: ::core::ptr::null_mut(),
             replace: $replace,
+            flags: 0,
             enabled: false,
             id: 0,
+            older: ::core::ptr::null_mut(),
         };
     };
 }
