@@ -183,6 +183,11 @@ static struct module *klp_find(const char *name)
 	return mod;
 }
 
+struct module *klp_shim_find_module(const char *name)
+{
+	return klp_find(name);
+}
+
 bool klp_shim_object_loaded(const char *name)
 {
 	struct module *mod = klp_find(name);

@@ -17,7 +17,9 @@ struct klp_node;
 struct klp_patch;
 struct klp_object;
 struct klp_original;
+struct klp_shadow;
 struct klp_stack;
+struct klp_state;
 
 /* Bytes that a hook keeps for the Rust side's FuncRedirect. */
 #define KLP_REDIRECT_SIZE 96
@@ -125,6 +127,8 @@ int klp_shim_hook_arm(struct klp_hook *hook);
 void klp_shim_hook_disarm(struct klp_hook *hook);
 
 bool klp_shim_object_loaded(const char *name);
+/* Coming, live or going; it stays as long as the engine's lock is held. NULL if there is none. */
+struct module *klp_shim_find_module(const char *name);
 typedef bool (*klp_symbol_fn)(void *context, u64 addr);
 void klp_shim_each_symbol(const char *object, const char *name, klp_symbol_fn found, void *context);
 u64 klp_shim_ftrace_location(u64 addr);
@@ -153,6 +157,20 @@ bool klp_shim_is_generated_text(u64 pc);
 extern const u32 klp_shim_table_format;
 bool klp_shim_module_table(u64 pc, struct klp_table *table);
 extern struct klp_table klp_shim_core_table;
+
+/* Any context in which RCU watches. */
+void klp_shim_shadow_read_lock(void);
+void klp_shim_shadow_read_unlock(void);
+/* Any context but NMI. _new and _discard: as kzalloc and kfree; _free: after a grace period. */
+unsigned long klp_shim_shadow_lock(void);
+void klp_shim_shadow_unlock(unsigned long flags);
+struct klp_shadow *klp_shim_shadow_new(size_t size, gfp_t gfp);
+void klp_shim_shadow_discard(struct klp_shadow *shadow);
+void klp_shim_shadow_free(struct klp_shadow *shadow);
+/* What is said of variables: one that exists and must not, one that its constructor refused, some that are left. */
+void klp_shim_shadow_exists(void *obj, unsigned long id);
+void klp_shim_shadow_not_constructed(void *obj, unsigned long id, int err);
+void klp_shim_shadow_left(unsigned long id, size_t count);
 
 size_t klp_shim_node_size(void);
 int klp_shim_node_add(struct klp_node *node, struct klp_node *parent, unsigned int kind, u32 patch, u32 object,
@@ -197,6 +215,16 @@ int klp_rs_attr_store(u32 patch, unsigned int attr, bool value);
 /* Milliseconds after which to call again; 0: no need. */
 unsigned int klp_rs_drain(void);
 void klp_rs_exit(void);
+struct klp_state *klp_rs_get_state(struct klp_patch *patch, unsigned long id);
+/* false if no patch is in transition. */
+bool klp_rs_get_prev_state(unsigned long id, struct klp_state **previous);
+/* Any context in which RCU watches. */
+void *klp_rs_shadow_get(void *obj, unsigned long id);
+/* Any context but NMI, the first as far as `gfp` allows. */
+void *klp_rs_shadow_alloc(void *obj, unsigned long id, size_t size, gfp_t gfp, int (*ctor)(void *, void *, void *),
+			  void *ctor_data, bool or_get);
+void klp_rs_shadow_free(void *obj, unsigned long id, void (*dtor)(void *, void *));
+void klp_rs_shadow_free_all(unsigned long id, void (*dtor)(void *, void *));
 /* Any context, the task held still; the verdict in words is written to `text`. As klp_sdk_walk_stack. */
 int klp_rs_walk_stack(const struct klp_task *task, struct klp_stack *stack, char *text, size_t size);
 /* Logs a walk that should have been reliable and was not, once for each reason. */

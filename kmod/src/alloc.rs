@@ -5,6 +5,7 @@ use core::ffi::c_void;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicI32, Ordering};
 
 use klp_core::platform::{List, NoMemory};
 
@@ -29,18 +30,16 @@ pub(crate) unsafe fn free(memory: NonNull<c_void>) {
     unsafe { ffi::klp_shim_free(memory.as_ptr()) };
 }
 
-/// Counts the module parameter down, and answers whether this allocation is the one that fails.
-fn fault_due() -> bool {
-    let counter = &raw mut ffi::klp_shim_fail_nth;
-    // SAFETY: an aligned int that the kernel's parameter code reads and writes as one word; allocation happens under
-    // the engine's lock, so nobody else counts. Volatile, since the writer is a user of sysfs.
-    unsafe {
-        let left = counter.read_volatile();
-        if left > 0 {
-            counter.write_volatile(left - 1);
-        }
-        left == 1
-    }
+/// Counts the module parameter down, and answers whether this allocation is the one that fails. Any context: shadow
+/// variables are allocated wherever patches want them, on several CPUs at once.
+pub(crate) fn fault_due() -> bool {
+    // SAFETY: an aligned int that lives as long as the module; the kernel's parameter code, which writes it for users of
+    // sysfs, does that with one store.
+    let counter = unsafe { AtomicI32::from_ptr(&raw mut ffi::klp_shim_fail_nth) };
+    // Off is the usual case, and costs a load.
+    counter.load(Ordering::Relaxed) > 0
+        && counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| (left > 0).then(|| left - 1))
+            == Ok(1)
 }
 
 /// A growable array in kernel memory.

@@ -5,7 +5,7 @@ use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::ptr::NonNull;
 
-use klp_core::patch::{PatchId, State};
+use klp_core::patch::{Patch, PatchId, State};
 use klp_core::platform::{Errno, Level, List, Platform};
 use klp_core::{Engine, Error};
 
@@ -15,6 +15,7 @@ use crate::patch_abi;
 use crate::platform::{Kernel, Name};
 use crate::sysfs::Directory;
 use crate::tasks;
+use crate::{shadow, states};
 
 /// The engine, and what belongs to each patch outside of it.
 #[derive(Default)]
@@ -94,14 +95,19 @@ impl Control {
         };
         // Before anything is redirected, so that replacements find the originals.
         // SAFETY: as above.
-        unsafe { patch_abi::write_back(patch, self.engine.patch(id)?) };
-        if let Err(error) = self.engine.enable(&Kernel, id) {
-            *unused = Some(directory);
+        unsafe {
+            patch_abi::write_back(patch, self.engine.patch(id)?);
+            patch_abi::set_loaded_modules(patch);
+        }
+        self.modules.try_push(PatchModule { id, patch, directory, holder_shown: false })?;
+        self.publish(Some(id));
+        let enabled = self.engine.enable(&Kernel, id);
+        self.publish(None);
+        if let Err(error) = enabled {
+            *unused = Some(self.modules.remove(self.modules.len() - 1).directory);
             self.engine.remove(&Kernel, id)?;
             return Err(error);
         }
-        let module = PatchModule { id, patch, directory, holder_shown: false };
-        self.modules.try_push(module)?;
         self.write_back();
         self.drain_soon();
         Ok(())
@@ -115,6 +121,23 @@ impl Control {
                 unsafe { patch_abi::write_back(module.patch, known) };
             }
         }
+    }
+
+    /// Lets callbacks see the module of this name, or that it is gone.
+    fn set_module(&self, name: &CStr, module: *mut c_void) {
+        for known in self.modules.iter() {
+            // SAFETY: we hold a reference on the patch's module, and the lock.
+            unsafe { patch_abi::set_module(known.patch, name, module) };
+        }
+    }
+
+    /// Lets callbacks know where they are: see [`states`].
+    fn publish(&self, in_transition: Option<PatchId>) {
+        let module = |id| self.modules.iter().find(|module| module.id == id).map(|module| module.patch);
+        let there =
+            |patch: &&Patch<Kernel>| patch.state() != State::Draining || in_transition == Some(patch.id());
+        let order = self.engine.patches().iter().filter(there).filter_map(|patch| module(patch.id()));
+        states::publish(order, in_transition.and_then(module));
     }
 
     /// Starts looking at draining patches, if there are any.
@@ -179,7 +202,9 @@ impl Control {
         if enable == (patch.state() == State::Enabled) {
             return Err(Errno::EINVAL);
         }
+        self.publish(Some(id));
         let changed = if enable { self.engine.enable(&Kernel, id) } else { self.engine.disable(&Kernel, id) };
+        self.publish(None);
         if let Err(error) = changed {
             Kernel.log(Level::Error, format_args!("{error}"));
             return Err(error.errno());
@@ -272,13 +297,22 @@ extern "C" fn klp_rs_drain() -> c_uint {
 /// `name` is a C string that lives during the call.
 unsafe fn for_module(
     name: *const c_char,
+    goes: bool,
     work: impl FnOnce(&mut Engine<Kernel>, &str) -> Result<(), Error<Name>>,
 ) -> c_int {
     // SAFETY: the caller's promise.
-    let Ok(name) = unsafe { CStr::from_ptr(name) }.to_str() else { return 0 };
+    let name = unsafe { CStr::from_ptr(name) };
+    let Ok(text) = name.to_str() else { return 0 };
     let mut guard = Guard::lock();
     let control = guard.control();
-    let result = work(&mut control.engine, name);
+    if !goes {
+        // SAFETY: a C string; the module's own notifier calls us, so it is there.
+        control.set_module(name, unsafe { ffi::klp_shim_find_module(name.as_ptr()) });
+    }
+    let result = work(&mut control.engine, text);
+    if goes || result.is_err() {
+        control.set_module(name, core::ptr::null_mut());
+    }
     control.write_back();
     to_ret(result.map_err(|error| error.errno()))
 }
@@ -287,7 +321,7 @@ unsafe fn for_module(
 #[unsafe(no_mangle)]
 extern "C" fn klp_rs_module_coming(name: *const c_char) -> c_int {
     // SAFETY: the notifier passes the module's name.
-    unsafe { for_module(name, |engine, name| engine.object_coming(&Kernel, name)) }
+    unsafe { for_module(name, false, |engine, name| engine.object_coming(&Kernel, name)) }
 }
 
 /// A module's init function has run. As [`klp_rs_module_coming`].
@@ -295,7 +329,7 @@ extern "C" fn klp_rs_module_coming(name: *const c_char) -> c_int {
 extern "C" fn klp_rs_module_live(name: *const c_char) {
     // SAFETY: the notifier passes the module's name.
     unsafe {
-        for_module(name, |engine, name| {
+        for_module(name, false, |engine, name| {
             engine.object_live(&Kernel, name);
             Ok(())
         })
@@ -307,7 +341,7 @@ extern "C" fn klp_rs_module_live(name: *const c_char) {
 extern "C" fn klp_rs_module_going(name: *const c_char) {
     // SAFETY: the notifier passes the module's name.
     unsafe {
-        for_module(name, |engine, name| {
+        for_module(name, true, |engine, name| {
             engine.object_going(&Kernel, name);
             Ok(())
         })
@@ -344,6 +378,7 @@ extern "C" fn klp_rs_exit() {
         // SAFETY: process context, no lock held.
         unsafe { ffi::klp_shim_sleep(10) };
     }
+    shadow::exit();
     // SAFETY: no notifier, no sysfs file, no patch module can call in any more.
     drop(unsafe { (*CONTROL.0.get()).take() });
 }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! The border to the C shim: `shim/shim.h`, once more in Rust. Change both together.
 
-use core::ffi::{c_char, c_int, c_uint, c_void};
+use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 
 use klp_core::ftrace::RegsLayout;
 use klp_core::platform::Range;
 use klp_core::redirect::FuncRedirect;
-pub(crate) use klp_patch::abi::{KlpFunc, KlpObject, KlpOriginal, KlpPatch};
+pub(crate) use klp_patch::abi::{KlpFunc, KlpObject, KlpOriginal, KlpPatch, KlpState};
+
+use crate::shadow::Shadow;
 
 /// `struct klp_module`.
 #[repr(C)]
@@ -128,6 +130,7 @@ unsafe extern "C" {
     pub(crate) fn klp_shim_hook_disarm(hook: *mut c_void);
 
     pub(crate) fn klp_shim_object_loaded(name: *const c_char) -> bool;
+    pub(crate) fn klp_shim_find_module(name: *const c_char) -> *mut c_void;
     pub(crate) fn klp_shim_each_symbol(
         object: *const c_char,
         name: *const c_char,
@@ -150,6 +153,17 @@ unsafe extern "C" {
     pub(crate) fn klp_shim_is_module_text(pc: u64, text: *mut Range) -> bool;
     pub(crate) fn klp_shim_is_generated_text(pc: u64) -> bool;
     pub(crate) fn klp_shim_module_table(pc: u64, table: *mut KlpTable) -> bool;
+
+    pub(crate) fn klp_shim_shadow_read_lock();
+    pub(crate) fn klp_shim_shadow_read_unlock();
+    pub(crate) fn klp_shim_shadow_lock() -> c_ulong;
+    pub(crate) fn klp_shim_shadow_unlock(flags: c_ulong);
+    pub(crate) fn klp_shim_shadow_new(size: usize, gfp: u32) -> *mut Shadow;
+    pub(crate) fn klp_shim_shadow_discard(shadow: *mut Shadow);
+    pub(crate) fn klp_shim_shadow_free(shadow: *mut Shadow);
+    pub(crate) fn klp_shim_shadow_exists(obj: *mut c_void, id: c_ulong);
+    pub(crate) fn klp_shim_shadow_not_constructed(obj: *mut c_void, id: c_ulong, err: c_int);
+    pub(crate) fn klp_shim_shadow_left(id: c_ulong, count: usize);
 
     pub(crate) fn klp_shim_node_size() -> usize;
     pub(crate) fn klp_shim_node_add(

@@ -9,7 +9,9 @@
 //! | `callback` | the ftrace callback |
 //! | `patch_abi` | `struct klp_patch` read into the engine's model |
 //! | `control` | enabling, disabling, draining, sysfs: what users ask for |
+//! | `shadow` | shadow variables |
 //! | `stacks` | stack walks in the running kernel |
+//! | `states` | system states, as callbacks ask for them |
 //! | `tasks` | which tasks may still run a patch's text |
 //!
 //! A panic is a bug in the engine: it traps at once, and the kernel reports an oops with a back trace.
@@ -21,7 +23,9 @@ mod control;
 mod ffi;
 mod patch_abi;
 mod platform;
+mod shadow;
 mod stacks;
+mod states;
 mod sysfs;
 mod tasks;
 

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! `struct klp_patch` of `include/linux/livepatch.h`, read into the engine's model.
 
-use core::ffi::c_void;
+use core::ffi::{CStr, c_void};
 use core::ptr::NonNull;
 
 use klp_core::Error;
 use klp_core::patch::{Model, Patch, State};
 use klp_core::platform::{List, Range};
 use klp_core::system_state::SystemState;
-use klp_patch::abi::{KLP_CONSISTENT_IN_THREAD, KLP_CONSISTENT_IN_TIME, KLP_IMMEDIATE, KlpState};
+use klp_patch::abi::{KLP_CONSISTENT_IN_THREAD, KLP_CONSISTENT_IN_TIME, KLP_IMMEDIATE};
 
-use crate::ffi::{self, KlpFunc, KlpModule, KlpObject, KlpOriginal, KlpPatch};
+use crate::ffi::{self, KlpFunc, KlpModule, KlpObject, KlpOriginal, KlpPatch, KlpState};
 use crate::platform::{Kernel, Name};
 
 /// Reads a patch as its module declares it.
@@ -150,6 +150,41 @@ pub(crate) unsafe fn states(first: *mut KlpState) -> impl Iterator<Item = NonNul
         next = (id != 0).then_some(after);
         (id != 0).then_some(state)
     })
+}
+
+/// Fills in `klp_object.mod` for the modules that are loaded, before callbacks run.
+///
+/// # Safety
+///
+/// As for [`read`]; the lock is held.
+pub(crate) unsafe fn set_loaded_modules(patch: NonNull<KlpPatch>) {
+    // SAFETY: the caller's promise; names are NULL or C strings, the field written is ours alone.
+    unsafe {
+        for object in objects((*patch.as_ptr()).objs) {
+            let name = (*object.as_ptr()).name;
+            let loaded = !name.is_null() && ffi::klp_shim_object_loaded(name);
+            (*object.as_ptr()).module =
+                if loaded { ffi::klp_shim_find_module(name) } else { core::ptr::null_mut() };
+        }
+    }
+}
+
+/// Fills in `klp_object.mod` for the module of this name: before callbacks run for a module that comes, and null after they
+/// ran for one that goes.
+///
+/// # Safety
+///
+/// As for [`read`]; the lock is held.
+pub(crate) unsafe fn set_module(patch: NonNull<KlpPatch>, name: &CStr, module: *mut c_void) {
+    // SAFETY: the caller's promise; names are NULL or C strings, the field written is ours alone.
+    unsafe {
+        for object in objects((*patch.as_ptr()).objs) {
+            let object = object.as_ptr();
+            if !(*object).name.is_null() && CStr::from_ptr((*object).name) == name {
+                (*object).module = module;
+            }
+        }
+    }
 }
 
 /// Writes what the engine found out back to where the patch module can see it.

@@ -219,6 +219,9 @@ void klp_shadow_free(void *obj, unsigned long id, klp_shadow_dtor_t dtor);
 /* As that, for the variables @id of all objects. */
 void klp_shadow_free_all(unsigned long id, klp_shadow_dtor_t dtor);
 
+/* SDK: GFP_KERNEL or GFP_ATOMIC, for patches in Rust. Their values differ between kernels. */
+gfp_t klp_sdk_gfp(bool may_sleep);
+
 /*
  * KLP_ORIGINAL(type, name, (parameters), (arguments)) defines klp_original_NAME(), which calls the function `name` that
  * a replacement stands in for, past the redirect; KLP_ORIGINAL_VOID is for functions without a result. The klp_func
