@@ -28,9 +28,18 @@
 #![no_std]
 
 pub mod abi;
+mod object;
+mod shadow;
+mod state;
 
 #[doc(hidden)]
 pub mod module;
+
+#[doc(hidden)]
+pub use object::answer;
+pub use object::{Errno, Object};
+pub use shadow::{Gfp, Shadow};
+pub use state::{State, state};
 
 /// Declares the patch that a module carries, and the module itself.
 ///
@@ -38,7 +47,10 @@ pub mod module;
 /// patch! {
 ///     description: "…",
 ///     replace: true,                                    // optional: a cumulative patch
+///     consistency: in_thread,                           // optional: see below
+///     states: [STATE version 1],                        // optional: system states, by their ids, which are c_ulong
 ///     vmlinux {
+///         pre_patch: prepare,                           // optional: callbacks
 ///         "function" => replacement,
 ///         "static_function"[2] => replacement,          // the second of that name, in the order of kallsyms
 ///         "function" => replacement calling ORIGINAL,   // with original!
@@ -46,6 +58,19 @@ pub mod module;
 ///     module "name" { … },
 /// }
 /// ```
+///
+/// `consistency` says when a task is switched to the replacements, and what is switched at once:
+///
+/// | | leave | switch |
+/// |---|---|---|
+/// | `hybrid`, without it | patched set | thread |
+/// | `immediate` | function | function |
+/// | `in_thread` | kernel | thread |
+/// | `in_time` | patched set | kernel |
+/// | `checkpoint` | kernel | kernel |
+///
+/// Callbacks are `pre_patch`, a `fn(&Object) -> Result<(), Errno>`, and `post_patch`, `pre_unpatch` and `post_unpatch`, each a
+/// `fn(&Object)`.
 ///
 /// The module enables the patch when it is loaded; if that is refused it does not stay loaded, and the kernel log says
 /// why.
@@ -57,12 +82,12 @@ macro_rules! patch {
         static __klp_modinfo: [u8; $crate::__modinfo!($description).len()] =
             $crate::module::bytes($crate::__modinfo!($description));
 
-        $crate::__patch! { $($rest)* }
+        $crate::__patch! { [false] [0] [] $($rest)* }
 
         #[unsafe(no_mangle)]
         extern "C" fn init_module() -> ::core::ffi::c_int {
             // SAFETY: called once, when the module is loaded; the patch lives as long as the module.
-            unsafe { $crate::module::klp_sdk_enable_patch(&raw mut __KLP_PATCH) }
+            unsafe { $crate::module::klp_sdk_enable_patch(&raw mut __klp_patch) }
         }
 
         #[unsafe(no_mangle)]
@@ -87,44 +112,110 @@ macro_rules! __modinfo {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __patch {
-    (replace: $replace:literal, $($objects:tt)*) => { $crate::__objects! { $replace, [] $($objects)* } };
-    ($($objects:tt)*) => { $crate::__objects! { false, [] $($objects)* } };
-}
-
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __objects {
-    ($replace:literal, [$($done:tt)*] vmlinux { $($funcs:tt)* } $(, $($rest:tt)*)?) => {
-        $crate::__objects! { $replace, [$($done)* { ::core::ptr::null(), $($funcs)* }] $($($rest)*)? }
+    ([$_:expr] [$flags:expr] [$($states:tt)*] replace: $replace:literal, $($rest:tt)*) => {
+        $crate::__patch! { [$replace] [$flags] [$($states)*] $($rest)* }
     };
-    ($replace:literal, [$($done:tt)*] module $name:literal { $($funcs:tt)* } $(, $($rest:tt)*)?) => {
-        $crate::__objects! {
-            $replace,
-            [$($done)* { ::core::concat!($name, "\0").as_ptr().cast(), $($funcs)* }]
-            $($($rest)*)?
-        }
+    ([$replace:expr] [$_:expr] [$($states:tt)*] consistency: $model:ident, $($rest:tt)*) => {
+        $crate::__patch! { [$replace] [$crate::__flags!($model)] [$($states)*] $($rest)* }
     };
-    ($replace:literal, [$({ $name:expr, $($funcs:tt)* })*]) => {
-        static mut __KLP_OBJECTS: [$crate::abi::KlpObject; $crate::__count!($({ $name })*) + 1] = [
-            $($crate::abi::KlpObject {
-                name: $name,
-                funcs: $crate::__funcs!($($funcs)*),
-                ..$crate::abi::KlpObject::END
-            },)*
-            $crate::abi::KlpObject::END,
+    ([$replace:expr] [$flags:expr] [] states: [$($states:tt)*], $($rest:tt)*) => {
+        $crate::__patch! { [$replace] [$flags] [$($states)*] $($rest)* }
+    };
+    ([$replace:expr] [$flags:expr] [$($id:tt version $version:tt),* $(,)?] $($objects:tt)*) => {
+        static mut __KLP_STATES: [$crate::abi::KlpState; $crate::__count!($($id)*) + 1] = [
+            $($crate::abi::KlpState { id: $id, version: $version, data: ::core::ptr::null_mut() },)*
+            $crate::abi::KlpState::END,
         ];
 
-        static mut __KLP_PATCH: $crate::abi::KlpPatch = $crate::abi::KlpPatch {
+        $crate::__objects! { [] $($objects)* }
+
+        // By this name the crate finds it, too.
+        #[unsafe(no_mangle)]
+        static mut __klp_patch: $crate::abi::KlpPatch = $crate::abi::KlpPatch {
             module: &raw mut $crate::module::__this_module as *mut ::core::ffi::c_void,
             objs: (&raw mut __KLP_OBJECTS).cast(),
-            states: ::core::ptr::null_mut(),
+            states: (&raw mut __KLP_STATES).cast(),
             replace: $replace,
-            flags: 0,
+            flags: $flags,
             enabled: false,
             id: 0,
             older: ::core::ptr::null_mut(),
         };
     };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __flags {
+    (hybrid) => {
+        0
+    };
+    (immediate) => {
+        $crate::abi::KLP_IMMEDIATE
+    };
+    (in_thread) => {
+        $crate::abi::KLP_CONSISTENT_IN_THREAD
+    };
+    (in_time) => {
+        $crate::abi::KLP_CONSISTENT_IN_TIME
+    };
+    (checkpoint) => {
+        $crate::abi::KLP_CONSISTENT_IN_THREAD | $crate::abi::KLP_CONSISTENT_IN_TIME
+    };
+    ($other:ident) => {
+        ::core::compile_error!("consistency is one of: hybrid, immediate, in_thread, in_time, checkpoint")
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __objects {
+    ([$($done:tt)*] vmlinux { $($body:tt)* } $(, $($rest:tt)*)?) => {
+        $crate::__objects! { [$($done)* { ::core::ptr::null(), $($body)* }] $($($rest)*)? }
+    };
+    ([$($done:tt)*] module $name:literal { $($body:tt)* } $(, $($rest:tt)*)?) => {
+        $crate::__objects! {
+            [$($done)* { ::core::concat!($name, "\0").as_ptr().cast(), $($body)* }]
+            $($($rest)*)?
+        }
+    };
+    ([$({
+        $name:expr,
+        $($callback:ident: $with:path,)*
+        $($func:literal $([$position:literal])? => $replacement:ident $(calling $original:ident)?),* $(,)?
+    })*]) => {
+        static mut __KLP_OBJECTS: [$crate::abi::KlpObject; $crate::__count!($({ $name })*) + 1] = [
+            $($crate::abi::KlpObject {
+                name: $name,
+                funcs: $crate::__funcs!($($func $([$position])? => $replacement $(calling $original)?),*),
+                callbacks: $crate::abi::KlpCallbacks {
+                    $($callback: $crate::__callback!($callback, $with),)*
+                    ..$crate::abi::KlpCallbacks::NONE
+                },
+                ..$crate::abi::KlpObject::END
+            },)*
+            $crate::abi::KlpObject::END,
+        ];
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __callback {
+    (pre_patch, $with:path) => {{
+        unsafe extern "C" fn callback(object: *mut $crate::abi::KlpObject) -> ::core::ffi::c_int {
+            // SAFETY: called by the engine, as a callback.
+            $crate::answer($with(unsafe { $crate::Object::of_callback(object) }))
+        }
+        ::core::option::Option::Some(callback)
+    }};
+    ($which:ident, $with:path) => {{
+        unsafe extern "C" fn callback(object: *mut $crate::abi::KlpObject) {
+            // SAFETY: called by the engine, as a callback.
+            $with(unsafe { $crate::Object::of_callback(object) })
+        }
+        ::core::option::Option::Some(callback)
+    }};
 }
 
 #[doc(hidden)]
@@ -137,7 +228,7 @@ macro_rules! __count {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __funcs {
-    ($($name:literal $([$position:literal])? => $replacement:ident $(calling $original:ident)?),* $(,)?) => {{
+    ($($name:literal $([$position:literal])? => $replacement:ident $(calling $original:ident)?),*) => {{
         static mut FUNCS: [$crate::abi::KlpFunc; $crate::__count!($($name)*) + 1] = [
             $($crate::abi::KlpFunc {
                 old_name: ::core::concat!($name, "\0").as_ptr().cast(),
