@@ -1,44 +1,44 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! The redirect engine: which replacement each patched function is sent to.
+//! The redirect engine: which replacement each patched function is sent to, for each task.
 //!
-//! Patches are applied in the immediate model (LEAVE_FUNCTION × SWITCH_FUNCTION of
-//! `reference/2014-consistency-models.txt`): each function switches for everybody at once. A disabled patch *drains*
-//! before it may go: as long as some task may return into its text, it stays.
+//! A patch takes effect in the model it asks for ([`Model`]). In the immediate one each function switches for
+//! everybody at once, and a disabled patch *drains* before it may go: as long as some task may return into its text, it
+//! stays. In all others there is a [`transition`]: tasks are switched when they are out of the functions that change, one
+//! by one or all at once. There is at most one transition at a time; nothing else starts meanwhile.
 //!
 //! Everything here runs in process context under one lock that the caller holds, and may sleep.
 
+pub mod code;
 mod func_stack;
+mod objects;
 mod resolve;
+mod transition;
 
 use crate::error::Error;
-use crate::patch::{Object, Patch, PatchId, State};
-use crate::platform::{Callback, Holder, Level, List, Platform};
+use crate::patch::{Members, Model, Patch, PatchId, State, Unfinished};
+use crate::platform::{Callback, Hold, Holder, Level, List, Platform, TaskId};
+use crate::system_state;
+use crate::universe::Universe;
 
 use func_stack::FuncStack;
+use objects::Callbacks;
+use transition::Transition;
 
 /// What the engine returns for a platform.
 pub type Result<T, P> = core::result::Result<T, Error<<P as Platform>::Name>>;
-
-/// Whether unpatching an object runs its callbacks.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Callbacks {
-    Run,
-    /// Of a patch that a cumulative one replaces: "Any callbacks from the replaced patches are ignored"
-    /// (`Documentation/livepatch/cumulative-patches.rst`, Limitations).
-    Ignored,
-}
 
 /// All patches, and a function stack for each patched function.
 pub struct Engine<P: Platform> {
     /// In the order in which they were enabled: a later patch's replacement covers an earlier one's.
     patches: P::List<Patch<P>>,
     stacks: P::List<FuncStack<P>>,
+    transition: Option<Transition<P>>,
     next_id: u32,
 }
 
 impl<P: Platform> Default for Engine<P> {
     fn default() -> Engine<P> {
-        Engine { patches: P::List::default(), stacks: P::List::default(), next_id: 1 }
+        Engine { patches: P::List::default(), stacks: P::List::default(), transition: None, next_id: 1 }
     }
 }
 
@@ -52,7 +52,8 @@ impl<P: Platform> Engine<P> {
         if patch.objects.is_empty() {
             return Err(Error::Empty);
         }
-        resolve::check_objects(&patch.objects)?;
+        resolve::check_objects(platform, &patch.objects)?;
+        self.check_states(&patch)?;
         for object in patch.objects.iter_mut() {
             resolve::check(object)?;
             if object.name.is_none_or(|name| platform.is_loaded(name)) {
@@ -66,67 +67,101 @@ impl<P: Platform> Engine<P> {
         Ok(id)
     }
 
-    /// Redirects the functions of a patch that is [`State::Ready`] or [`State::Draining`], and, if it is cumulative,
-    /// takes all other patches back.
+    /// Starts to enable a patch that is [`State::Ready`] or [`State::Draining`], and, if it is cumulative, to take all other
+    /// patches back. On return the patch is enabled, or in transition: see [`advance`](Self::advance).
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] if it is enabled; a hook that cannot be placed; a pre-patch callback that refused. The patch is
-    /// then [`State::Ready`] or draining as before, and every function runs what it ran.
+    /// [`Error::InTransition`]; [`Error::Busy`] if it is enabled; a hook that cannot be placed; a pre-patch callback that
+    /// refused. The patch is then [`State::Ready`] or draining as before, and every function runs what it ran. Everything
+    /// but the first two was logged.
     pub fn enable(&mut self, platform: &P, id: PatchId) -> Result<(), P> {
+        self.check_no_transition()?;
         let index = self.index(id)?;
         if self.patches[index].state == State::Enabled {
             return Err(Error::Busy);
         }
-        let name = self.patches[index].name;
+        self.check_states(&self.patches[index])?;
+        self.finish_unpatching(platform, index);
+        let Patch { name, model, .. } = self.patches[index];
         platform.log(Level::Notice, format_args!("enabling patch '{}'", name.as_ref()));
-        platform.log(Level::Notice, format_args!("'{}': starting patching transition", name.as_ref()));
+        platform.log(Level::Debug, format_args!("'{}': initializing patching transition", name.as_ref()));
         // First everything that can fail, with every function still running what it ran; then the switch, which cannot.
-        for object in 0..self.patches[index].objects.len() {
-            let named = self.patches[index].objects[object].name;
-            if named.is_some_and(|module| !platform.is_loaded(module)) {
-                continue;
+        let prepared = self.prepare_objects(platform, index).and_then(|()| {
+            if model == Model::Immediate {
+                return Ok(None);
             }
-            // A module that came while the patch was not enabled has not been looked at yet.
-            let prepared = resolve::resolve(platform, &mut self.patches[index].objects[object])
-                .and_then(|()| self.prepare_object(platform, index, object));
-            if let Err(error) = prepared {
-                for prepared in (0..object).rev() {
-                    self.cancel_object(platform, index, prepared);
-                }
+            Transition::new(self, platform, index, Universe::Patched)
+                .inspect_err(|error| platform.log(Level::Error, format_args!("{error}")))
+                .map(Some)
+        });
+        let transition = match prepared {
+            Ok(transition) => transition,
+            Err(error) => {
+                platform.log(Level::Warning, format_args!("failed to enable patch '{}'", name.as_ref()));
+                let cancel =
+                    format_args!("'{}': canceling patching transition, going to unpatch", name.as_ref());
+                platform.log(Level::Debug, cancel);
+                platform
+                    .log(Level::Debug, format_args!("'{}': completing unpatching transition", name.as_ref()));
+                self.cancel_objects(platform, index);
+                platform.log(Level::Notice, format_args!("'{}': unpatching complete", name.as_ref()));
                 return Err(error);
             }
-        }
-        for object in 0..self.patches[index].objects.len() {
-            self.patch_object(platform, index, object);
-        }
+        };
+        platform.log(Level::Notice, format_args!("'{}': starting patching transition", name.as_ref()));
         self.patches[index].state = State::Enabled;
         self.move_to_top(index);
-        if self.patches.last().is_some_and(|patch| patch.replace) {
-            for other in 0..self.patches.len() - 1 {
-                if self.patches[other].state == State::Enabled {
-                    self.take_back(platform, other, Callbacks::Ignored);
-                }
+        let index = self.patches.len() - 1;
+        self.mark_published(index);
+        match transition {
+            None => {
+                self.set_members(index, Members::BOTH);
+                self.each_replaced(index, |replaced| replaced.members = Members::NONE);
+                self.publish_all();
+                self.finish_patching(platform, index, false);
+            }
+            Some(transition) => {
+                self.set_members(index, Members::PATCHED);
+                self.each_replaced(index, |replaced| replaced.members = Members::UNPATCHED);
+                self.begin(platform, transition);
             }
         }
-        platform.log(Level::Notice, format_args!("'{}': patching complete", name.as_ref()));
         Ok(())
     }
 
-    /// Takes a patch's redirects back; it drains from then on. Any enabled patch may be disabled, in any order: the
-    /// functions it covered run the replacement below it.
+    /// Starts to take a patch's redirects back. Any enabled patch may be disabled, in any order: the functions it covered
+    /// run the replacement below it. On return it is draining, or in transition: see [`advance`](Self::advance).
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] if it is not enabled.
+    /// [`Error::InTransition`]; [`Error::Busy`] if it is not enabled; [`Error::NoMemory`]. Nothing was changed then.
     pub fn disable(&mut self, platform: &P, id: PatchId) -> Result<(), P> {
+        self.check_no_transition()?;
         let index = self.index(id)?;
         if self.patches[index].state != State::Enabled {
             return Err(Error::Busy);
         }
-        let name = self.patches[index].name;
+        let Patch { name, model, .. } = self.patches[index];
+        let transition = if model == Model::Immediate {
+            None
+        } else {
+            Some(Transition::new(self, platform, index, Universe::Unpatched)?)
+        };
+        platform.log(Level::Debug, format_args!("'{}': initializing unpatching transition", name.as_ref()));
+        self.call_back(platform, index, Callback::PreUnpatch);
         platform.log(Level::Notice, format_args!("'{}': starting unpatching transition", name.as_ref()));
-        self.take_back(platform, index, Callbacks::Run);
+        match transition {
+            None => {
+                self.set_members(index, Members::NONE);
+                self.publish_all();
+                self.take_back(platform, index, Unfinished::Unpatching, false);
+            }
+            Some(transition) => {
+                self.set_members(index, Members::PATCHED);
+                self.begin(platform, transition);
+            }
+        }
         Ok(())
     }
 
@@ -140,6 +175,9 @@ impl<P: Platform> Engine<P> {
         if self.patches[index].state != State::Draining {
             return Err(Error::Busy);
         }
+        if self.patches[index].left {
+            return Ok(None);
+        }
         // By reference: a copy on the stack would be found there.
         Ok(platform.find_holder(core::slice::from_ref(&self.patches[index].text)))
     }
@@ -152,94 +190,79 @@ impl<P: Platform> Engine<P> {
     /// [`Error::Busy`] if it is enabled.
     pub fn remove(&mut self, platform: &P, id: PatchId) -> Result<(), P> {
         let index = self.index(id)?;
-        match self.patches[index].state {
-            State::Enabled => return Err(Error::Busy),
-            State::Draining => {
-                let name = self.patches[index].name;
-                platform.log(Level::Notice, format_args!("'{}': unpatching complete", name.as_ref()));
-                for object in self.patches[index].objects.iter() {
-                    for func in object.funcs.iter() {
-                        func_stack::forget_original_caller(&mut self.stacks, func);
-                    }
-                }
+        if self.patches[index].state == State::Enabled {
+            return Err(Error::Busy);
+        }
+        self.finish_unpatching(platform, index);
+        for object in self.patches[index].objects.iter() {
+            for func in object.funcs.iter().filter(|func| func.published) {
+                func_stack::forget_original_caller(&mut self.stacks, func);
             }
-            State::Ready => {}
         }
         self.patches.remove(index);
         Ok(())
     }
 
-    /// Patches a module that is being loaded, before its code runs.
+    /// Goes on with the transition, if there is one. Answers whether it is still under way: call again, later.
+    pub fn advance(&mut self, platform: &P) -> bool {
+        let Some(transition) = &mut self.transition else { return false };
+        if transition.advance(platform) {
+            self.complete(platform, true);
+            return false;
+        }
+        true
+    }
+
+    /// Turns the transition of a patch around: what was being enabled is disabled, and the other way round.
     ///
     /// # Errors
     ///
-    /// The first function that cannot be patched; the module must then not be loaded, since it would run unpatched.
-    pub fn object_coming(&mut self, platform: &P, module: &str) -> Result<(), P> {
-        for patch in 0..self.patches.len() {
-            if self.patches[patch].state != State::Enabled {
-                continue;
-            }
-            let Some(object) = self.object_named(patch, module) else { continue };
-            if let Err(error) = self.patch_loading(platform, patch, object, module) {
-                platform.log(
-                    Level::Warning,
-                    format_args!(
-                        "patch '{}' failed for module '{module}', refusing to load module '{module}'",
-                        self.patches[patch].name.as_ref()
-                    ),
-                );
-                self.object_going(platform, module);
-                return Err(error);
-            }
+    /// [`Error::Busy`] if the patch is not in transition; [`Error::NoMemory`]: the transition goes on as it was.
+    pub fn reverse(&mut self, platform: &P, id: PatchId) -> Result<(), P> {
+        let index = self.index(id)?;
+        let Some(mut transition) = self.transition.take_if(|transition| transition.patch() == id) else {
+            return Err(Error::Busy);
+        };
+        let reversed = transition.reverse(self, platform, index);
+        self.transition = Some(transition);
+        if reversed? {
+            self.complete(platform, true);
         }
         Ok(())
     }
 
-    /// Patches a module whose code has begun to run with what was enabled after
-    /// [`object_coming`](Self::object_coming), when it was not there to be patched yet. What cannot be patched is
-    /// logged: it is too late to refuse the module.
-    pub fn object_live(&mut self, platform: &P, module: &str) {
-        for patch in 0..self.patches.len() {
-            if self.patches[patch].state == State::Enabled
-                && let Some(object) = self.object_named(patch, module)
-                && !self.patches[patch].objects[object].patched
-            {
-                // Logged where it happened.
-                let _ = self.patch_loading(platform, patch, object, module);
-            }
-        }
-    }
-
-    fn patch_loading(&mut self, platform: &P, patch: usize, object: usize, module: &str) -> Result<(), P> {
-        let name = self.patches[patch].name;
-        platform.log(
-            Level::Notice,
-            format_args!("applying patch '{}' to loading module '{module}'", name.as_ref()),
-        );
-        resolve::resolve(platform, &mut self.patches[patch].objects[object])
-            .and_then(|()| self.prepare_object(platform, patch, object))
-            .inspect_err(|error| platform.log(Level::Error, format_args!("{error}")))?;
-        self.patch_object(platform, patch, object);
+    /// Switches all tasks that hold the transition of a patch up, wherever they are. The consistency that the patch's model
+    /// promises is lost for them. Text that goes drains first, as in the immediate model.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] if the patch is not in transition.
+    pub fn force(&mut self, platform: &P, id: PatchId) -> Result<(), P> {
+        let Some(transition) = self.transition.as_mut().filter(|transition| transition.patch() == id) else {
+            return Err(Error::Busy);
+        };
+        platform.log(Level::Warning, format_args!("forcing remaining tasks to the patched state"));
+        transition.force(platform);
+        self.complete(platform, false);
         Ok(())
     }
 
-    /// Takes back what was done to a module that is being unloaded, after its code last ran.
-    pub fn object_going(&mut self, platform: &P, module: &str) {
-        for patch in (0..self.patches.len()).rev() {
-            let Some(object) = self.object_named(patch, module) else { continue };
-            if self.patches[patch].objects[object].patched {
-                let name = self.patches[patch].name;
-                platform.log(
-                    Level::Notice,
-                    format_args!("reverting patch '{}' on unloading module '{module}'", name.as_ref()),
-                );
-                self.unpatch_object(platform, patch, object, Callbacks::Run);
-            }
-            for func in self.patches[patch].objects[object].funcs.iter_mut() {
-                func_stack::forget_original_caller(&mut self.stacks, func);
-                func.site = None;
-                func.published = false;
-            }
+    /// The patch in transition, and the universe that it leads to.
+    pub fn in_transition(&self) -> Option<(PatchId, Universe)> {
+        self.transition.as_ref().map(|transition| (transition.patch(), transition.goal()))
+    }
+
+    /// Whether tasks wait at the border to user mode for the transition to go on: the next [`advance`](Self::advance) is
+    /// due within milliseconds.
+    pub fn is_gathering(&self) -> bool {
+        self.transition.as_ref().is_some_and(Transition::is_gathering)
+    }
+
+    /// Calls `each` with the tasks that hold the transition up, why, and for how many milliseconds it has been under way.
+    /// Checks them anew.
+    pub fn each_blocked(&self, platform: &P, each: &mut dyn FnMut(TaskId, Hold, u64)) {
+        if let Some(transition) = &self.transition {
+            transition.each_blocked(platform, each);
         }
     }
 
@@ -266,87 +289,128 @@ impl<P: Platform> Engine<P> {
         self.patches.iter().position(|patch| patch.id == id).ok_or(Error::NoSuchPatch)
     }
 
-    fn object_named(&self, patch: usize, module: &str) -> Option<usize> {
-        self.patches[patch]
-            .objects
-            .iter()
-            .position(|object| object.name.as_ref().is_some_and(|name| name.as_ref() == module))
+    fn check_no_transition(&self) -> Result<(), P> {
+        match &self.transition {
+            Some(transition) => Err(Error::InTransition { patch: self.patch(transition.patch())?.name }),
+            None => Ok(()),
+        }
+    }
+
+    /// As `klp_is_patch_compatible` in `kernel/livepatch/state.c`.
+    fn check_states(&self, patch: &Patch<P>) -> Result<(), P> {
+        let enabled = self.patches.iter().filter(|known| known.state == State::Enabled);
+        let installed = enabled.flat_map(|known| known.states.iter().copied());
+        match system_state::incompatible(&patch.states, patch.replace, installed) {
+            Some(state) => Err(Error::Incompatible { patch: patch.name, state }),
+            None => Ok(()),
+        }
     }
 
     fn move_to_top(&mut self, index: usize) {
         self.patches[index..].rotate_left(1);
     }
 
-    /// Unpatches all objects; the patch then drains.
-    fn take_back(&mut self, platform: &P, index: usize, callbacks: Callbacks) {
-        for object in (0..self.patches[index].objects.len()).rev() {
-            self.unpatch_object(platform, index, object, callbacks);
-        }
-        self.patches[index].state = State::Draining;
+    fn set_members(&mut self, index: usize, members: Members) {
+        self.patches[index].members = members;
     }
 
-    /// Hooks an object's functions and puts the replacements on their stacks, without anything running them yet.
-    fn prepare_object(&mut self, platform: &P, patch: usize, object: usize) -> Result<(), P> {
-        let id = self.patches[patch].id;
-        let Object { name, callbacks, funcs, patched } = &mut self.patches[patch].objects[object];
-        platform
-            .callback(*callbacks, Callback::PrePatch)
-            .map_err(|errno| Error::Callback { object: *name, errno })?;
-        for index in 0..funcs.len() {
-            if let Err(error) = func_stack::push(platform, &mut self.stacks, id, &funcs[index]) {
-                for func in funcs[..index].iter().rev() {
-                    func_stack::cancel(&mut self.stacks, id, func);
+    /// Does something with the patches that this one replaces.
+    fn each_replaced(&mut self, index: usize, mut each: impl FnMut(&mut Patch<P>)) {
+        if self.patches[index].replace {
+            let id = self.patches[index].id;
+            self.patches
+                .iter_mut()
+                .filter(|other| other.state == State::Enabled && other.id != id)
+                .for_each(&mut each);
+        }
+    }
+
+    fn publish_all(&self) {
+        func_stack::publish::<P>(&self.stacks, None, |id| transition::members(&self.patches, id));
+    }
+
+    /// From the switch on, in a transition once no task can be switched any more: takes the patches back that this one
+    /// replaces. `left`: all tasks were seen outside the text of those.
+    fn finish_patching(&mut self, platform: &P, index: usize, left: bool) {
+        let name = self.patches[index].name;
+        platform.log(Level::Debug, format_args!("'{}': completing patching transition", name.as_ref()));
+        self.set_members(index, Members::BOTH);
+        if self.patches[index].replace {
+            for other in 0..self.patches.len() {
+                if other != index && self.patches[other].state == State::Enabled {
+                    // "Any callbacks from the replaced patches are ignored" (cumulative-patches.rst, Limitations).
+                    self.take_back(platform, other, Unfinished::Nothing, left);
                 }
-                let _ = platform.callback(*callbacks, Callback::PostUnpatch);
-                return Err(error);
             }
         }
-        *patched = true;
-        Ok(())
+        self.call_back(platform, index, Callback::PostPatch);
+        platform.log(Level::Notice, format_args!("'{}': patching complete", name.as_ref()));
     }
 
-    /// Takes [`prepare_object`](Self::prepare_object) back: nothing has run the replacements.
-    fn cancel_object(&mut self, platform: &P, patch: usize, object: usize) {
-        let id = self.patches[patch].id;
-        let Object { funcs, patched, callbacks, .. } = &mut self.patches[patch].objects[object];
-        if !*patched {
+    /// Removes the redirects of a patch that is no member of a universe any more; it drains from then on.
+    fn take_back(&mut self, platform: &P, index: usize, unfinished: Unfinished, left: bool) {
+        for object in (0..self.patches[index].objects.len()).rev() {
+            self.unpatch_object(platform, index, object, Callbacks::Ignored);
+        }
+        let patch = &mut self.patches[index];
+        patch.members = Members::NONE;
+        patch.state = State::Draining;
+        patch.unfinished = unfinished;
+        patch.left = left;
+        if unfinished == Unfinished::Nothing {
+            patch.objects.iter_mut().for_each(|object| object.prepared = false);
+        }
+    }
+
+    /// What is left to do for a patch that was unpatched and has drained.
+    fn finish_unpatching(&mut self, platform: &P, index: usize) {
+        if core::mem::replace(&mut self.patches[index].unfinished, Unfinished::Nothing) == Unfinished::Nothing
+        {
             return;
         }
-        for func in funcs.iter().rev() {
-            func_stack::cancel(&mut self.stacks, id, func);
-        }
-        *patched = false;
-        // As the kernel does: what the pre-patch callback set up, the post-unpatch callback takes down.
-        let _ = platform.callback(*callbacks, Callback::PostUnpatch);
+        let name = self.patches[index].name;
+        platform.log(Level::Debug, format_args!("'{}': completing unpatching transition", name.as_ref()));
+        self.call_back(platform, index, Callback::PostUnpatch);
+        platform.log(Level::Notice, format_args!("'{}': unpatching complete", name.as_ref()));
     }
 
-    /// Lets calls reach the replacements of a prepared object.
-    fn patch_object(&mut self, platform: &P, patch: usize, object: usize) {
-        let Object { funcs, patched, callbacks, .. } = &mut self.patches[patch].objects[object];
-        if *patched {
-            for func in funcs.iter_mut() {
-                func.published = true;
-                func_stack::publish(&self.stacks, func);
+    fn begin(&mut self, platform: &P, transition: Transition<P>) {
+        let transition = self.transition.insert(transition);
+        transition.begin(platform, &self.patches, &self.stacks);
+        // Most often that is all: users of the kernel's livepatch wait for it, but ours need not.
+        for _ in 0..transition::FIRST_ATTEMPTS {
+            if !self.advance(platform) {
+                break;
             }
-            let _ = platform.callback(*callbacks, Callback::PostPatch);
         }
     }
 
-    fn unpatch_object(&mut self, platform: &P, patch: usize, object: usize, run: Callbacks) {
-        let id = self.patches[patch].id;
-        let Object { funcs, patched, callbacks, .. } = &mut self.patches[patch].objects[object];
-        if !*patched {
-            return;
-        }
-        if run == Callbacks::Run {
-            let _ = platform.callback(*callbacks, Callback::PreUnpatch);
-        }
-        for func in funcs.iter().rev() {
-            func_stack::remove(&mut self.stacks, id, func);
-        }
-        *patched = false;
-        if run == Callbacks::Run {
-            let _ = platform.callback(*callbacks, Callback::PostUnpatch);
+    /// All tasks are in the universe that the transition leads to. `left`: they were seen outside the text that goes.
+    fn complete(&mut self, platform: &P, left: bool) {
+        let Some(transition) = self.transition.take() else { return };
+        let Ok(index) = self.index(transition.patch()) else { return };
+        let goal = transition.goal();
+        let (mine, replaced) = match goal {
+            Universe::Patched => (Members::BOTH, Members::NONE),
+            Universe::Unpatched => (Members::NONE, Members::BOTH),
+        };
+        self.set_members(index, mine);
+        self.each_replaced(index, |other| {
+            if other.members == Members::UNPATCHED {
+                other.members = replaced;
+            }
+        });
+        self.publish_all();
+        transition.end(platform);
+        match goal {
+            Universe::Patched => self.finish_patching(platform, index, left),
+            Universe::Unpatched => {
+                self.take_back(platform, index, Unfinished::Unpatching, left);
+                // Text that is known to be left needs no draining, and its patch no waiting.
+                if left {
+                    self.finish_unpatching(platform, index);
+                }
+            }
         }
     }
 }

@@ -11,8 +11,9 @@ use crate::system_state::SystemState;
 
 /// A refusal. The kernel is as it was before the call that returned it.
 ///
-/// `N` is the platform's name type. The text's first clause is the kernel's own line for the same refusal where it has
-/// one (`kernel/livepatch/core.c`); what was expected and what to do follow.
+/// `N` is the platform's name type. The text's first line is the kernel's own for the same refusal where it has one
+/// (`kernel/livepatch/core.c` and `patch.c`), word for word, since there are scripts that look for it; what was expected
+/// and what to do follow on the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error<N> {
     /// The patch has no objects, or names no module.
@@ -114,6 +115,16 @@ pub enum Error<N> {
         /// What the callback returned.
         errno: Errno,
     },
+    /// The object is part of the engine.
+    OwnObject {
+        /// The object.
+        object: N,
+    },
+    /// A patch is in transition; nothing else can start before that is over.
+    InTransition {
+        /// The patch in transition.
+        patch: N,
+    },
     /// The patch is not in a state in which this can be done.
     Busy,
     /// There is no such patch.
@@ -150,7 +161,10 @@ impl<N> Error<N> {
     pub fn errno(&self) -> Errno {
         match self {
             Error::Hook { errno, .. } | Error::Callback { errno, .. } => *errno,
-            Error::Busy | Error::Probed { .. } | Error::TooManyOriginalCallers { .. } => Errno::EBUSY,
+            Error::Busy
+            | Error::InTransition { .. }
+            | Error::Probed { .. }
+            | Error::TooManyOriginalCallers { .. } => Errno::EBUSY,
             Error::NoSuchPatch => Errno::ENOENT,
             Error::AlreadyKnown => Errno::EEXIST,
             Error::NoMemory => Errno::ENOMEM,
@@ -194,28 +208,28 @@ impl<N: AsRef<str>> fmt::Display for Error<N> {
                 let object = object_name(object);
                 write!(
                     f,
-                    "symbol '{}' not found in symbol table of {object}: it may be inlined or spelled differently, see \
-                     /proc/kallsyms",
+                    "symbol '{}' not found in symbol table\n\
+                     {object} has none: it may be inlined or spelled differently, see /proc/kallsyms",
                     func.as_ref()
                 )
             }
             Error::SymbolAmbiguous { object, func, count } => write!(
                 f,
-                "unresolvable ambiguity for symbol '{}' in object '{}': there are {count}, say which in \
-                 klp_func.old_sympos (1 to {count}, in the order of /proc/kallsyms)",
+                "unresolvable ambiguity for symbol '{}' in object '{}'\n\
+                 there are {count}, say which in klp_func.old_sympos (1 to {count}, in the order of /proc/kallsyms)",
                 func.as_ref(),
                 object_name(object)
             ),
             Error::PositionNotFound { object, func, position, count } => write!(
                 f,
-                "symbol position {position} for symbol '{}' in object '{}' not found: there are {count}",
+                "symbol position '{position}' for symbol '{}' in object '{}' not found\nthere are {count}",
                 func.as_ref(),
                 object_name(object)
             ),
             Error::NotTraceable { func, addr } => write!(
                 f,
-                "failed to find location for function '{}' ({addr:#x}): it has no ftrace site (notrace, assembly, or \
-                 __init), patch its callers instead",
+                "failed to find location for function '{}'\n\
+                 at {addr:#x} there is no ftrace site (notrace, assembly, or __init): patch its callers instead",
                 func.as_ref()
             ),
             Error::Site { func, error } => {
@@ -233,9 +247,9 @@ impl<N: AsRef<str>> fmt::Display for Error<N> {
             }
             Error::Hook { func, errno } if *errno == Errno::EBUSY => write!(
                 f,
-                "failed to register ftrace handler for function '{}' (-{}): another user already redirects it \
-                 (IPMODIFY: the kernel's livepatch, a kprobe with a post handler, BPF), see \
-                 /sys/kernel/debug/tracing/enabled_functions",
+                "failed to register ftrace handler for function '{}' (-{})\n\
+                 another user already redirects it (IPMODIFY: the kernel's livepatch, a kprobe with a post handler, BPF; \
+                 see /sys/kernel/debug/tracing/enabled_functions), or kernel.ftrace_enabled is 0",
                 func.as_ref(),
                 errno.0
             ),
@@ -260,8 +274,24 @@ impl<N: AsRef<str>> fmt::Display for Error<N> {
                 func.as_ref()
             ),
             Error::Callback { object, errno } => {
-                write!(f, "pre-patch callback failed for object '{}' (-{})", object_name(object), errno.0)
+                write!(
+                    f,
+                    "pre-patch callback failed for object '{}'\nit returned -{}",
+                    object_name(object),
+                    errno.0
+                )
             }
+            Error::OwnObject { object } => write!(
+                f,
+                "object '{}' is the engine's own: it cannot replace the code that replaces it",
+                object.as_ref()
+            ),
+            Error::InTransition { patch } => write!(
+                f,
+                "patch '{}' is in transition: wait, reverse or force it, see /sys/kernel/klp/{}/blocked",
+                patch.as_ref(),
+                patch.as_ref()
+            ),
             Error::Busy => f.write_str("the patch is not in a state to do that"),
             Error::NoSuchPatch => f.write_str("no such patch"),
             Error::NoMemory => f.write_str("out of memory"),

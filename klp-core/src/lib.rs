@@ -28,7 +28,9 @@ pub mod platform;
 pub mod redirect;
 pub mod reloc;
 pub mod return_stack;
+mod sync;
 pub mod system_state;
+pub mod universe;
 pub mod unwind;
 
 pub use arch::{Addr, Architecture, Endian};

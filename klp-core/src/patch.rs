@@ -17,10 +17,33 @@ pub struct PatchId(pub u32);
 pub enum State {
     /// Known, checked, memory allocated; nothing is redirected.
     Ready,
-    /// Its functions are redirected.
+    /// Its functions are redirected: for all tasks, or, while it is in transition, for some.
     Enabled,
     /// Nothing is redirected any more, but a task may still run its code.
     Draining,
+}
+
+/// In which universes a patch's functions are replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Members {
+    pub(crate) unpatched: bool,
+    pub(crate) patched: bool,
+}
+
+impl Members {
+    pub(crate) const NONE: Members = Members { unpatched: false, patched: false };
+    pub(crate) const UNPATCHED: Members = Members { unpatched: true, patched: false };
+    pub(crate) const PATCHED: Members = Members { unpatched: false, patched: true };
+    pub(crate) const BOTH: Members = Members { unpatched: true, patched: true };
+}
+
+/// What is left to do when a draining patch has drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfinished {
+    /// All is done.
+    Nothing,
+    /// To say that unpatching is complete, and to run the post-unpatch callbacks.
+    Unpatching,
 }
 
 /// When a task may be switched between the patched and the unpatched functions: LEAVE_FUNCTION, LEAVE_PATCHED_SET and
@@ -99,6 +122,10 @@ pub struct Patch<P: Platform> {
     pub objects: P::List<Object<P>>,
     pub(crate) id: PatchId,
     pub(crate) state: State,
+    pub(crate) members: Members,
+    pub(crate) unfinished: Unfinished,
+    /// While draining: every task was seen outside its text since the last could have entered.
+    pub(crate) left: bool,
 }
 
 /// A part of the kernel that a patch changes: vmlinux or a module.
@@ -110,6 +137,8 @@ pub struct Object<P: Platform> {
     /// The functions to replace.
     pub funcs: P::List<Func<P>>,
     pub(crate) patched: bool,
+    /// Its pre-patch callback succeeded: its post-unpatch callback is due when it is unpatched.
+    pub(crate) prepared: bool,
 }
 
 /// A function to replace.
@@ -140,6 +169,9 @@ impl<P: Platform> Patch<P> {
             objects: P::List::default(),
             id: PatchId(0),
             state: State::Ready,
+            members: Members::NONE,
+            unfinished: Unfinished::Nothing,
+            left: false,
         }
     }
 
@@ -153,7 +185,13 @@ impl<P: Platform> Patch<P> {
         name: Option<P::Name>,
         callbacks: P::Callbacks,
     ) -> Result<&mut Object<P>, NoMemory> {
-        self.objects.try_push(Object { name, callbacks, funcs: P::List::default(), patched: false })?;
+        self.objects.try_push(Object {
+            name,
+            callbacks,
+            funcs: P::List::default(),
+            patched: false,
+            prepared: false,
+        })?;
         self.objects.last_mut().ok_or(NoMemory)
     }
 

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! What the engine asks of the running kernel.
 
-use core::ops::DerefMut;
+use core::ops::{Deref, DerefMut};
 
+use crate::engine::code::Code;
+use crate::patch::Leave;
 use crate::redirect::FuncRedirect;
+use crate::universe::Slot;
+use crate::unwind::Unreliable;
 use crate::{Addr, Architecture};
 
 /// An allocation failed.
@@ -104,6 +108,23 @@ pub trait Hook {
     fn disarm(&mut self);
 }
 
+/// Names a task: the address of its `struct task_struct`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskId(pub Addr);
+
+/// Why a task cannot be switched now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// It runs, so its stack changes.
+    Running,
+    /// It may return to this address, in code that changes.
+    Code(Addr),
+    /// Its stack cannot be walked reliably.
+    Unreliable(Unreliable),
+    /// It must leave the kernel, and has not yet.
+    InKernel,
+}
+
 /// The task that still uses a range of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
@@ -142,6 +163,8 @@ pub trait Platform: Sized {
     type Hook: Hook;
     /// How callbacks of an object are found again.
     type Callbacks: Copy;
+    /// The memory of a table of universes.
+    type Slots: Deref<Target = [Slot]>;
 
     /// Whether the module `object` is loaded, so that its functions can be patched now.
     fn is_loaded(&self, object: Self::Name) -> bool;
@@ -180,13 +203,107 @@ pub trait Platform: Sized {
     /// What [`Callback::PrePatch`] returned; the others cannot fail.
     fn callback(&self, callbacks: Self::Callbacks, which: Callback) -> Result<(), Errno>;
 
+    /// Calls `found` with every part of the function `name` of `object` at `function`: its body, and what the compiler put
+    /// elsewhere and jumps to (`NAME.cold`). Where several functions of the object have the name, the parts of all of them
+    /// that cannot be told apart.
+    fn each_part(
+        &self,
+        object: Option<Self::Name>,
+        name: Self::Name,
+        function: Addr,
+        found: &mut dyn FnMut(Range),
+    );
+
+    /// Whether `object` is part of the engine, which cannot replace its own functions.
+    fn is_own(&self, object: Self::Name) -> bool;
+
+    /// Milliseconds since some time in the past.
+    fn now_ms(&self) -> u64;
+
+    /// After how many milliseconds the tasks that hold a transition up are woken.
+    fn signal_after_ms(&self) -> u64;
+
+    /// Runs `work` with the machine stopped: no other CPU executes anything, no callback is under way, on any CPU.
+    fn stop_machine(&self, work: &mut dyn FnMut());
+
+    /// Returns when every callback that was under way is over, on all CPUs, idle ones included
+    /// (`reference/2017-rcu-in-the-ftrace-handler.txt`: RCU does not watch them all).
+    fn synchronise(&self) {
+        self.stop_machine(&mut || {});
+    }
+
+    /// About how many tasks there are.
+    fn task_count(&self) -> usize;
+
+    /// Calls `each` with every task, idle ones and those of offline CPUs included, until it answers `false`. Tasks that
+    /// have exited may be left out. With the machine stopped.
+    fn each_task(&self, each: &mut dyn FnMut(TaskId) -> bool);
+
+    /// Keeps a task's structure from being freed until [`unpin`](Self::unpin). With the machine stopped.
+    fn pin(&self, task: TaskId);
+
+    /// Takes [`pin`](Self::pin) back.
+    fn unpin(&self, task: TaskId);
+
+    /// Checks whether a task, which is pinned, may be switched, and if so calls `switch` while it is still held.
+    ///
+    /// It may if it has exited, or if its stack can be walked reliably and holds none of `code`. With [`Leave::Kernel`] a
+    /// task that returns to user mode at times may not, unless it has exited.
+    ///
+    /// # Errors
+    ///
+    /// Why it may not.
+    fn check(&self, task: TaskId, code: Code<'_>, leave: Leave, switch: &mut dyn FnMut())
+    -> Result<(), Hold>;
+
+    /// As [`check`](Self::check), with the machine stopped: no task is running. The idle task of a CPU that is offline may
+    /// be switched: it starts anew when the CPU comes back.
+    ///
+    /// # Errors
+    ///
+    /// As there; never [`Hold::Running`].
+    fn check_stopped(&self, task: TaskId, code: Code<'_>, leave: Leave) -> Result<(), Hold>;
+
+    /// Lets a task that sleeps interruptibly notice that something is to be done, as a signal that is none would. A
+    /// system call it sleeps in is restarted or returns `EINTR`. It is pinned.
+    fn wake(&self, task: TaskId);
+
+    /// Asks a task, which is pinned and listed, to do one of two things when it is about to return to user mode:
+    /// while tasks are [`gather`](Self::gather)ed, to note that it waits, and to wait there; else to switch itself to the
+    /// universe of those that are not listed. In both cases it notes first that it has left.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be asked: it is exiting, or there is no memory.
+    fn ask_to_leave(&self, task: TaskId) -> Result<(), NoMemory>;
+
+    /// Takes [`ask_to_leave`](Self::ask_to_leave) back, if the task has not left yet.
+    fn ask_no_more(&self, task: TaskId);
+
+    /// Whether tasks that leave the kernel wait at the border to user mode. When they need not any more, those that wait go
+    /// on.
+    fn gather(&self, wait: bool);
+
+    /// Allocates so many slots, all of them default.
+    ///
+    /// # Errors
+    ///
+    /// [`NoMemory`].
+    fn new_slots(&self, count: usize) -> Result<Self::Slots, NoMemory>;
+
+    /// Makes the callbacks of functions in transition, and tasks that leave the kernel, look at this table, or at none.
+    /// Called while no function is in transition, or with the machine stopped. The slots stay where they are until another
+    /// table was shown and [`synchronise`](Self::synchronise) returned.
+    fn show_universes(&self, slots: Option<&Self::Slots>);
+
     /// Looks for a task that may return into one of `text`, running or not. Stops the machine.
     ///
     /// Conservative: any word on a task's stack that could be a return address into `text` counts. `None` therefore
     /// means that no task will execute there again unless it is called anew.
     fn find_holder(&self, text: &[Range]) -> Option<Holder>;
 
-    /// Writes one line to the kernel log.
+    /// Writes to the kernel log. The first line is one of the kernel's own livepatch, after its prefix, unless the level is
+    /// [`Level::Hint`]; all others are hints.
     fn log(&self, level: Level, line: core::fmt::Arguments<'_>);
 }
 
@@ -199,4 +316,9 @@ pub enum Level {
     Warning,
     /// `pr_notice`
     Notice,
+    /// `pr_debug`; logged always.
+    Debug,
+    /// What the kernel's livepatch does not say. It has another prefix, so that whoever looks for the kernel's lines finds
+    /// those.
+    Hint,
 }

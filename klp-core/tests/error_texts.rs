@@ -51,6 +51,8 @@ fn all() -> Vec<Refusal> {
         Error::UnknownFlags { flags: 0x81 },
         Error::ContradictoryFlags { flags: 0x3 },
         Error::Incompatible { patch: "fix_2", state: SystemState { id: 1, version: 3 } },
+        Error::OwnObject { object: "klp" },
+        Error::InTransition { patch: "fix_1" },
     ]
 }
 
@@ -82,6 +84,8 @@ fn variant(error: &Refusal) -> usize {
         Error::UnknownFlags { .. } => 22,
         Error::ContradictoryFlags { .. } => 23,
         Error::Incompatible { .. } => 24,
+        Error::OwnObject { .. } => 25,
+        Error::InTransition { .. } => 26,
     }
 }
 

@@ -69,7 +69,7 @@ static void notrace klp_ftrace_handler(unsigned long ip, unsigned long parent_ip
 	struct klp_hook *hook = container_of(ops, struct klp_hook, ops);
 
 	preempt_disable_notrace();
-	klp_rs_redirect(hook->redirect, klp_caller(parent_ip), fregs);
+	klp_rs_redirect(hook->redirect, klp_caller(parent_ip), fregs, (u64)current);
 	preempt_enable_notrace();
 }
 

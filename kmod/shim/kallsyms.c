@@ -188,6 +188,11 @@ struct module *klp_shim_find_module(const char *name)
 	return klp_find(name);
 }
 
+bool klp_shim_is_own(const char *object)
+{
+	return !strcmp(object, THIS_MODULE->name);
+}
+
 bool klp_shim_object_loaded(const char *name)
 {
 	struct module *mod = klp_find(name);

@@ -26,6 +26,11 @@ int klp_shim_fail_nth;
 module_param_named(fail_nth, klp_shim_fail_nth, int, 0600);
 MODULE_PARM_DESC(fail_nth, "fault injection: the Nth allocation from now fails, once; 0 for none");
 
+/* As SIGNALS_TIMEOUT in kernel/livepatch/transition.c. */
+unsigned int klp_shim_signal_after_ms = 15000;
+module_param_named(signal_after_ms, klp_shim_signal_after_ms, uint, 0600);
+MODULE_PARM_DESC(signal_after_ms, "milliseconds after which tasks that hold a transition up are woken");
+
 void *klp_shim_alloc(size_t size)
 {
 	return kvzalloc(size, GFP_KERNEL);
@@ -45,8 +50,14 @@ void klp_shim_log(unsigned int level, const char *line)
 	case 1:
 		pr_warn("%s\n", line);
 		break;
-	default:
+	case 2:
 		pr_notice("%s\n", line);
+		break;
+	case 3:
+		printk(KERN_DEBUG pr_fmt("%s\n"), line);
+		break;
+	default:
+		printk(KERN_NOTICE "klp: %s\n", line);
 	}
 }
 
@@ -65,22 +76,27 @@ void klp_shim_sleep(unsigned int ms)
 	msleep(ms);
 }
 
-static void klp_drain_work(struct work_struct *work);
-static DECLARE_DELAYED_WORK(klp_drain, klp_drain_work);
+static void klp_do_work(struct work_struct *work);
+static DECLARE_DELAYED_WORK(klp_work, klp_do_work);
 
-static void klp_drain_work(struct work_struct *work)
+static void klp_do_work(struct work_struct *work)
 {
 	unsigned int again;
 
 	klp_shim_search_from(__builtin_frame_address(0));
-	again = klp_rs_drain();
+	again = klp_rs_work();
 	if (again)
-		klp_shim_schedule_drain(again);
+		klp_shim_schedule_work(again);
 }
 
-void klp_shim_schedule_drain(unsigned int delay_ms)
+void klp_shim_schedule_work(unsigned int delay_ms)
 {
-	mod_delayed_work(system_long_wq, &klp_drain, msecs_to_jiffies(delay_ms));
+	mod_delayed_work(system_long_wq, &klp_work, msecs_to_jiffies(delay_ms));
+}
+
+u64 klp_shim_now_ms(void)
+{
+	return ktime_to_ms(ktime_get());
 }
 
 int klp_enable_patch(struct klp_patch *patch)
@@ -100,6 +116,9 @@ void klp_shim_set_original(struct klp_original *original, void *func)
 
 int klp_shim_object_callback(struct klp_object *obj, unsigned int which)
 {
+	/* A module that is loaded, or on its way in or out. */
+	if (obj->name)
+		obj->mod = klp_shim_find_module(obj->name);
 	switch (which) {
 	case 0:
 		return obj->callbacks.pre_patch ? obj->callbacks.pre_patch(obj) : 0;
@@ -125,6 +144,8 @@ static int __init klp_init(void)
 	klp_shim_ftrace_init();
 	if (!ret)
 		ret = klp_shim_text_init();
+	if (!ret)
+		ret = klp_shim_leave_init();
 	if (ret)
 		return ret;
 	ret = klp_shim_sysfs_init();
@@ -143,7 +164,8 @@ static void __exit klp_exit(void)
 {
 	klp_shim_modules_exit();
 	klp_shim_stacks_exit();
-	cancel_delayed_work_sync(&klp_drain);
+	cancel_delayed_work_sync(&klp_work);
+	klp_shim_leave_exit();
 	klp_shim_sysfs_exit();
 	klp_shim_search_from(__builtin_frame_address(0));
 	klp_rs_exit();

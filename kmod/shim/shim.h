@@ -62,6 +62,8 @@ struct klp_task {
 	u64 owner;
 	u64 graph, graph_size;
 	u64 floor;
+	/* Whether it returns to user mode at times. */
+	bool is_user;
 };
 
 struct klp_module {
@@ -76,6 +78,7 @@ enum klp_attr {
 	KLP_ATTR_REPLACE,
 	KLP_ATTR_STACK_ORDER,
 	KLP_ATTR_PATCHED,
+	KLP_ATTR_FORCE,
 };
 
 enum klp_node_kind {
@@ -112,7 +115,7 @@ void klp_shim_log(unsigned int level, const char *line);
 
 void klp_shim_lock(void);
 void klp_shim_unlock(void);
-void klp_shim_schedule_drain(unsigned int delay_ms);
+void klp_shim_schedule_work(unsigned int delay_ms);
 void klp_shim_sleep(unsigned int ms);
 
 /* Any context. */
@@ -127,8 +130,6 @@ int klp_shim_hook_arm(struct klp_hook *hook);
 void klp_shim_hook_disarm(struct klp_hook *hook);
 
 bool klp_shim_object_loaded(const char *name);
-/* Coming, live or going; it stays as long as the engine's lock is held. NULL if there is none. */
-struct module *klp_shim_find_module(const char *name);
 typedef bool (*klp_symbol_fn)(void *context, u64 addr);
 void klp_shim_each_symbol(const char *object, const char *name, klp_symbol_fn found, void *context);
 u64 klp_shim_ftrace_location(u64 addr);
@@ -144,9 +145,33 @@ void klp_shim_module_put(struct module *mod);
 void klp_shim_set_original(struct klp_original *original, void *func);
 int klp_shim_object_callback(struct klp_object *obj, unsigned int which);
 
-/* `each` runs on one CPU with the machine stopped and must not sleep; it stops the iteration by returning false. */
-typedef bool (*klp_task_fn)(void *context, const struct klp_task *task);
-void klp_shim_stopped_each_task(klp_task_fn each, void *context);
+/* `work` runs on one CPU while all others wait; it must not sleep. */
+typedef void (*klp_work_fn)(void *context);
+void klp_shim_stop_machine(klp_work_fn work, void *context);
+/* The machine is stopped. Tasks that have exited may be left out. `each` ends it by returning false. */
+typedef bool (*klp_task_fn)(void *context, struct task_struct *task);
+void klp_shim_each_task(klp_task_fn each, void *context);
+void klp_shim_show_stopped(struct klp_task *shown, struct task_struct *task);
+/* `look` is called once, with the task held still; it must not sleep. */
+typedef void (*klp_held_fn)(void *context, const struct klp_task *task);
+void klp_shim_hold(struct task_struct *task, klp_held_fn look, void *context);
+/* About how many tasks there are. */
+size_t klp_shim_task_count(void);
+void klp_shim_pin(struct task_struct *task);
+void klp_shim_unpin(struct task_struct *task);
+u64 klp_shim_now_ms(void);
+extern unsigned int klp_shim_signal_after_ms;
+bool klp_shim_is_own(const char *object);
+
+/* The task calls klp_rs_leaves() when it is about to return to user mode. */
+int klp_shim_ask_to_leave(struct task_struct *task);
+void klp_shim_ask_no_more(struct task_struct *task);
+void klp_shim_gather(bool wait);
+void klp_shim_wake(struct task_struct *task);
+extern struct klp_range klp_shim_leave_text;
+
+/* One line of `blocked`. `addr`: where it may return to, or 0 and `why` says it in a word. */
+int klp_shim_show_blocked(char *line, size_t size, struct task_struct *task, u64 addr, const char *why, u64 ms);
 
 /* Any context, the task held still. `keeper` is a ReturnTrampoline of klp-core: 0 graph, 1 probe. 0: no more. */
 u64 klp_shim_pending_return(struct task_struct *task, unsigned int keeper, size_t nth);
@@ -189,6 +214,12 @@ int klp_shim_sysfs_init(void);
 void klp_shim_sysfs_exit(void);
 /* What calls Rust to search stacks says so first, with its own frame. */
 void klp_shim_search_from(void *frame);
+/* Whatever its state; it stays as long as the caller, or who called it, keeps it. */
+struct module *klp_shim_find_module(const char *name);
+int klp_shim_leave_init(void);
+void klp_shim_leave_exit(void);
+/* False if the kernel cannot hold a task still without stopping the machine. */
+bool klp_shim_call_held(struct task_struct *task, int (*call)(struct task_struct *, void *), void *data);
 /* The task is held still. */
 void klp_shim_show_task(struct klp_task *shown, struct task_struct *task);
 /* 0 if the kernel has no such symbol. */
@@ -204,7 +235,9 @@ struct task_struct *klp_shim_idle_task(int cpu);
 /* --- Rust, called by C ---------------------------------------------------------------------------------------------- */
 
 /* Any context, preemption off. */
-void klp_rs_redirect(void *redirect, u64 caller, struct ftrace_regs *fregs);
+void klp_rs_redirect(void *redirect, u64 caller, struct ftrace_regs *fregs, u64 task);
+/* The running task is about to return to user mode. Preemption off. */
+void klp_rs_leaves(u64 task, bool waits);
 
 int klp_rs_enable_patch(struct klp_patch *patch);
 int klp_rs_module_coming(const char *name);
@@ -212,8 +245,10 @@ void klp_rs_module_live(const char *name);
 void klp_rs_module_going(const char *name);
 int klp_rs_attr_show(u32 patch, u32 object, unsigned int attr, u64 *value);
 int klp_rs_attr_store(u32 patch, unsigned int attr, bool value);
-/* Milliseconds after which to call again; 0: no need. */
-unsigned int klp_rs_drain(void);
+/* The lines of `blocked`, at most `size` bytes; how many, or a negative error number. */
+int klp_rs_blocked_show(u32 patch, char *lines, size_t size);
+/* Goes on with transitions, and with patches that drain. Milliseconds after which to call again; 0: no need. */
+unsigned int klp_rs_work(void);
 void klp_rs_exit(void);
 struct klp_state *klp_rs_get_state(struct klp_patch *patch, unsigned long id);
 /* false if no patch is in transition. */

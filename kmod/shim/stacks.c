@@ -48,6 +48,13 @@ struct klp_tasks {
 	struct task_struct *tasks[];
 };
 
+bool klp_shim_call_held(struct task_struct *task, int (*call)(struct task_struct *, void *), void *data)
+{
+	if (klp_have_call_held)
+		static_call(klp_call_held)(task, call, data);
+	return klp_have_call_held;
+}
+
 int klp_sdk_walk_stack(struct task_struct *task, struct klp_stack *stack)
 {
 	struct klp_task shown;
@@ -94,9 +101,7 @@ static int klp_stacks_show(struct seq_file *file, void *at)
 	u32 i;
 
 	walk->task = task;
-	if (klp_have_call_held)
-		static_call(klp_call_held)(task, klp_walk_held, walk);
-	else
+	if (!klp_shim_call_held(task, klp_walk_held, walk))
 		stop_machine(klp_walk_stopped, walk, NULL);
 	seq_printf(file, "%d (%s) %s\n", task_pid_nr(task), task->comm, walk->verdict);
 	for (i = 0; i < walk->stack.count; i++) {

@@ -2,6 +2,7 @@
 /* /sys/kernel/klp/PATCH/OBJECT/FUNCTION,POS, laid out as Documentation/ABI/testing/sysfs-kernel-livepatch says. */
 #include <linux/kobject.h>
 #include <linux/kstrtox.h>
+#include <linux/sched.h>
 #include <linux/sysfs.h>
 
 #include "shim.h"
@@ -44,14 +45,44 @@ static ssize_t enabled_store(struct kobject *kobj, struct kobj_attribute *kattr,
 	return ret ? ret : count;
 }
 
+static ssize_t force_store(struct kobject *kobj, struct kobj_attribute *kattr, const char *buf, size_t count)
+{
+	struct klp_node *node = container_of(kobj, struct klp_node, kobj);
+	bool force;
+	int ret = kstrtobool(buf, &force);
+
+	if (!ret && force)
+		ret = klp_rs_attr_store(node->patch, KLP_ATTR_FORCE, force);
+	return ret ? ret : count;
+}
+
+/* Which tasks hold the transition up, a line each: pid, comm, the function or the reason, seconds. */
+static ssize_t blocked_show(struct kobject *kobj, struct kobj_attribute *kattr, char *buf)
+{
+	return klp_rs_blocked_show(container_of(kobj, struct klp_node, kobj)->patch, buf, PAGE_SIZE);
+}
+
+int klp_shim_show_blocked(char *line, size_t size, struct task_struct *task, u64 addr, const char *why, u64 ms)
+{
+	unsigned long seconds = ms / 1000, rest = ms % 1000;
+
+	if (addr)
+		return scnprintf(line, size, "%d %s %pS %lu.%03lu\n", task_pid_nr(task), task->comm,
+				 (void *)(unsigned long)addr, seconds, rest);
+	return scnprintf(line, size, "%d %s %s %lu.%03lu\n", task_pid_nr(task), task->comm, why, seconds, rest);
+}
+
 static struct kobj_attribute enabled_attr = __ATTR_RW(enabled);
 static struct kobj_attribute transition_attr = __ATTR_RO(transition);
 static struct kobj_attribute replace_attr = __ATTR_RO(replace);
 static struct kobj_attribute stack_order_attr = __ATTR_RO(stack_order);
 static struct kobj_attribute patched_attr = __ATTR_RO(patched);
+static struct kobj_attribute force_attr = __ATTR_WO(force);
+static struct kobj_attribute blocked_attr = __ATTR(blocked, 0400, blocked_show, NULL);
 
 static struct attribute *klp_patch_attrs[] = {
-	&enabled_attr.attr, &transition_attr.attr, &replace_attr.attr, &stack_order_attr.attr, NULL,
+	&enabled_attr.attr, &transition_attr.attr, &replace_attr.attr, &stack_order_attr.attr,
+	&force_attr.attr, &blocked_attr.attr, NULL,
 };
 ATTRIBUTE_GROUPS(klp_patch);
 

@@ -15,10 +15,16 @@
 
 #include "shim.h"
 
-struct klp_each_task {
-	klp_task_fn each;
+/* Tasks that never return to user mode. From 6.4 on vhost's workers are threads of the process they work for. */
+#ifdef PF_USER_WORKER
+#define KLP_NEVER_USER (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER)
+#else
+#define KLP_NEVER_USER (PF_KTHREAD | PF_IO_WORKER)
+#endif
+
+struct klp_stop {
+	klp_work_fn work;
 	void *context;
-	struct task_struct *searcher;
 	atomic_t arrived;
 	bool done;
 };
@@ -35,10 +41,12 @@ static DEFINE_PER_CPU(struct klp_here, klp_stopper);
  * found, lie about there.
  */
 static u64 klp_search_floor;
+static struct task_struct *klp_searcher;
 
 void klp_shim_search_from(void *frame)
 {
 	klp_search_floor = (u64)frame;
+	klp_searcher = current;
 }
 
 /* include/linux/ftrace.h: an array of structures, from 6.11 on an array of words. */
@@ -70,6 +78,7 @@ void klp_shim_show_task(struct klp_task *shown, struct task_struct *task)
 	shown->task = task;
 	shown->pid = task->pid;
 	memcpy(shown->comm, task->comm, sizeof(shown->comm));
+	shown->is_user = !(task->flags & KLP_NEVER_USER);
 	shown->start = KLP_START_NO_STACK;
 	/* An exited task may have given its stack back; one that is about to is dead before. */
 	if (!task_stack_page(task) || !refcount_read(&task->stack_refcount))
@@ -91,41 +100,42 @@ void klp_shim_show_task(struct klp_task *shown, struct task_struct *task)
 	shown->fp = KLP_TASK_FP(task);
 }
 
-static bool klp_show_stopped(const struct klp_each_task *call, struct task_struct *task)
+void klp_shim_show_stopped(struct klp_task *shown, struct task_struct *task)
 {
-	struct klp_task shown;
-
-	klp_shim_show_task(&shown, task);
-	/* Nothing runs on it any more, whatever lies there. */
-	if (shown.start == KLP_START_NO_STACK)
-		return true;
-	/* What ran last on a CPU that is offline counts as running there for good. */
-	if (shown.start == KLP_START_RUNNING && cpu_online(task_cpu(task))) {
+	klp_shim_show_task(shown, task);
+	if (shown->start == KLP_START_RUNNING) {
 		const struct klp_here *here = &per_cpu(klp_stopper, task_cpu(task));
 
-		shown.start = KLP_START_CALLER;
-		shown.sp = here->sp;
-		shown.pc = here->pc;
-		shown.fp = here->fp;
+		if (cpu_online(task_cpu(task))) {
+			shown->start = KLP_START_CALLER;
+			shown->sp = here->sp;
+			shown->pc = here->pc;
+			shown->fp = here->fp;
+		} else if (is_idle_task(task)) {
+			/* It died there (arch_cpu_idle_dead), and starts anew at the top of its stack. */
+			shown->start = KLP_START_NO_STACK;
+		}
 	}
-	shown.floor = task == call->searcher ? klp_search_floor : shown.sp;
-	return call->each(call->context, &shown);
+	shown->floor = task == klp_searcher ? klp_search_floor : shown->sp;
 }
 
-static void klp_each_task_do(const struct klp_each_task *call)
+void klp_shim_each_task(klp_task_fn each, void *context)
 {
 	struct task_struct *process, *task;
 	int cpu;
 
 	for_each_process_thread(process, task) {
 		touch_nmi_watchdog();
-		if (!klp_show_stopped(call, task))
+		/* Nothing runs on it any more. */
+		if (READ_ONCE(task->__state) & TASK_DEAD && !klp_is_running(task))
+			continue;
+		if (!each(context, task))
 			return;
 	}
 	/* Idle tasks are in no list. */
 	for_each_possible_cpu(cpu) {
 		task = klp_shim_idle_task(cpu);
-		if (task && !klp_show_stopped(call, task))
+		if (task && !each(context, task))
 			return;
 	}
 }
@@ -135,27 +145,87 @@ static void klp_each_task_do(const struct klp_each_task *call)
  * came from, whose functions may be traced: what the tracer keeps for them must not change. Nor is this file traced: the
  * caller's address must be the caller's.
  */
-static int klp_each_task_stopped(void *data)
+static int klp_stopped(void *data)
 {
-	struct klp_each_task *call = data;
+	struct klp_stop *stop = data;
 	struct klp_here *here = this_cpu_ptr(&klp_stopper);
 
 	KLP_CALLER(here->pc, here->sp, here->fp);
-	if (atomic_inc_return(&call->arrived) != num_online_cpus()) {
-		while (!smp_load_acquire(&call->done)) {
+	if (atomic_inc_return(&stop->arrived) != num_online_cpus()) {
+		while (!smp_load_acquire(&stop->done)) {
 			touch_nmi_watchdog();
 			cpu_relax();
 		}
 		return 0;
 	}
-	klp_each_task_do(call);
-	smp_store_release(&call->done, true);
+	stop->work(stop->context);
+	smp_store_release(&stop->done, true);
 	return 0;
 }
 
-void klp_shim_stopped_each_task(klp_task_fn each, void *context)
+void klp_shim_stop_machine(klp_work_fn work, void *context)
 {
-	struct klp_each_task call = { .each = each, .context = context, .searcher = current };
+	struct klp_stop stop = { .work = work, .context = context };
 
-	stop_machine(klp_each_task_stopped, &call, cpu_online_mask);
+	stop_machine(klp_stopped, &stop, cpu_online_mask);
+}
+
+size_t klp_shim_task_count(void)
+{
+	struct task_struct *process, *task;
+	size_t count = num_possible_cpus();
+
+	rcu_read_lock();
+	for_each_process_thread(process, task)
+		count++;
+	rcu_read_unlock();
+	return count;
+}
+
+void klp_shim_pin(struct task_struct *task)
+{
+	get_task_struct(task);
+}
+
+void klp_shim_unpin(struct task_struct *task)
+{
+	put_task_struct(task);
+}
+
+struct klp_held {
+	klp_held_fn look;
+	void *context;
+};
+
+static int klp_look(struct task_struct *task, void *data)
+{
+	struct klp_held *held = data;
+	struct klp_task shown;
+
+	klp_shim_show_task(&shown, task);
+	held->look(held->context, &shown);
+	return 0;
+}
+
+struct klp_held_stopped {
+	struct klp_held held;
+	struct task_struct *task;
+};
+
+static void klp_look_stopped(void *data)
+{
+	struct klp_held_stopped *stopped = data;
+	struct klp_task shown;
+
+	klp_shim_show_stopped(&shown, stopped->task);
+	stopped->held.look(stopped->held.context, &shown);
+}
+
+void klp_shim_hold(struct task_struct *task, klp_held_fn look, void *context)
+{
+	struct klp_held_stopped stopped = { .held = { .look = look, .context = context }, .task = task };
+
+	if (klp_shim_call_held(task, klp_look, &stopped.held))
+		return;
+	klp_shim_stop_machine(klp_look_stopped, &stopped);
 }

@@ -6,11 +6,11 @@ use core::sync::atomic::AtomicU64;
 
 use klp_core::FtraceRedirect;
 use klp_core::ftrace::Registers;
-use klp_core::redirect::{self, FuncRedirect};
+use klp_core::redirect::{self, Call, FuncRedirect};
 use klp_core::return_stack::{MAX_WORDS, ReturnStack};
 
-use crate::Native;
 use crate::ffi::{self, KlpCurrent};
+use crate::{Native, universe};
 
 /// The register block that the trampoline saved.
 struct Block(*mut c_void);
@@ -30,20 +30,20 @@ impl Registers for Block {
     }
 }
 
-/// Redirects one call. `func` is the FuncRedirect of the hook whose callback runs.
+/// Redirects one call. `func` is the FuncRedirect of the hook whose callback runs, `task` the running task.
 #[unsafe(no_mangle)]
-extern "C" fn klp_rs_redirect(func: *const FuncRedirect, caller: u64, regs: *mut c_void) {
+extern "C" fn klp_rs_redirect(func: *const FuncRedirect, caller: u64, regs: *mut c_void, task: u64) {
     // SAFETY: the hook exists as long as ftrace may call its callback.
     let func = unsafe { &*func };
     // SAFETY: a constant of the shim.
     let layout = unsafe { &ffi::klp_shim_regs_layout };
-    let stub = if Native::RETURN_STUB {
+    let return_stub = if Native::RETURN_STUB {
         // SAFETY: callable in any context.
         unsafe { ffi::klp_shim_return_stub() }
     } else {
         0
     };
-    redirect::redirect::<Native>(func, &mut Block(regs), layout, caller, stub, || {
+    let return_stack = || {
         let mut current = KlpCurrent::default();
         // SAFETY: callable in any context.
         unsafe { ffi::klp_shim_current(&raw mut current) };
@@ -52,5 +52,9 @@ extern "C" fn klp_rs_redirect(func: *const FuncRedirect, caller: u64, regs: *mut
         // written only by this task and what interrupts it. Word aligned, as stacks are.
         let words = unsafe { core::slice::from_raw_parts(current.stack as *const AtomicU64, MAX_WORDS) };
         (ReturnStack::claim(words, current.stack, current.owner), current.size)
-    });
+    };
+    // SAFETY: preemption is off.
+    let universe = || unsafe { universe::shown() }.of(task);
+    let call = Call { caller, universe, return_stub, return_stack };
+    redirect::redirect::<Native>(func, &mut Block(regs), layout, call);
 }

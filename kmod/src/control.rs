@@ -6,7 +6,8 @@ use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::ptr::NonNull;
 
 use klp_core::patch::{Patch, PatchId, State};
-use klp_core::platform::{Errno, Level, List, Platform};
+use klp_core::platform::{Errno, Hold, Level, List, Platform};
+use klp_core::universe::Universe;
 use klp_core::{Engine, Error};
 
 use crate::alloc::KList;
@@ -22,7 +23,7 @@ use crate::{shadow, states};
 struct Control {
     engine: Engine<Kernel>,
     modules: KList<PatchModule>,
-    /// Milliseconds until the next look at draining patches.
+    /// Milliseconds until the next look at the transition and at draining patches.
     backoff: u32,
 }
 
@@ -34,10 +35,10 @@ struct PatchModule {
     holder_shown: bool,
 }
 
-const FIRST_DRAIN_MS: u32 = 10;
-const LAST_DRAIN_MS: u32 = 2_000;
-/// A drain that takes longer than this says which task it waits for.
-const SHOW_HOLDER_MS: u32 = 1_000;
+const FIRST_LOOK_MS: u32 = 10;
+const LAST_LOOK_MS: u32 = 1_000;
+/// While tasks are kept from going on.
+const GATHERING_MS: u32 = 10;
 
 struct Locked(UnsafeCell<Option<Control>>);
 // SAFETY: the content is reached through `Guard` only, which holds the shim's mutex.
@@ -77,6 +78,35 @@ impl Control {
         patch: NonNull<KlpPatch>,
         unused: &mut Option<Directory>,
     ) -> Result<(), Error<Name>> {
+        let id = self.take_in(patch, unused).inspect_err(say)?;
+        self.publish(Some(id));
+        let enabled = self.enable(id);
+        self.publish(None);
+        if let Err(error) = enabled {
+            *unused = Some(self.modules.remove(self.modules.len() - 1).directory);
+            self.engine.remove(&Kernel, id)?;
+            return Err(error);
+        }
+        self.write_back();
+        self.look_soon();
+        Ok(())
+    }
+
+    fn enable(&mut self, id: PatchId) -> Result<(), Error<Name>> {
+        self.engine.enable(&Kernel, id).inspect_err(|error| {
+            // The engine has logged the others.
+            if let Error::InTransition { .. } | Error::Busy = error {
+                say(error);
+            }
+        })
+    }
+
+    /// Takes a new patch into the engine, with its directory.
+    fn take_in(
+        &mut self,
+        patch: NonNull<KlpPatch>,
+        unused: &mut Option<Directory>,
+    ) -> Result<PatchId, Error<Name>> {
         // SAFETY: known patches' modules stay, and the new patch's is calling us.
         if self.modules.iter().any(|known| unsafe { known.patch.as_ref().module == patch.as_ref().module }) {
             return Err(Error::AlreadyKnown);
@@ -100,17 +130,7 @@ impl Control {
             patch_abi::set_loaded_modules(patch);
         }
         self.modules.try_push(PatchModule { id, patch, directory, holder_shown: false })?;
-        self.publish(Some(id));
-        let enabled = self.engine.enable(&Kernel, id);
-        self.publish(None);
-        if let Err(error) = enabled {
-            *unused = Some(self.modules.remove(self.modules.len() - 1).directory);
-            self.engine.remove(&Kernel, id)?;
-            return Err(error);
-        }
-        self.write_back();
-        self.drain_soon();
-        Ok(())
+        Ok(id)
     }
 
     /// Lets the patch modules see what became of their patches.
@@ -140,12 +160,18 @@ impl Control {
         states::publish(order, in_transition.and_then(module));
     }
 
-    /// Starts looking at draining patches, if there are any.
-    fn drain_soon(&mut self) {
-        if self.engine.patches().iter().any(|patch| patch.state() == State::Draining) {
-            self.backoff = FIRST_DRAIN_MS;
+    /// Whether anything is to be looked at again.
+    fn is_busy(&self) -> bool {
+        self.engine.in_transition().is_some()
+            || self.engine.patches().iter().any(|patch| patch.state() == State::Draining)
+    }
+
+    /// Starts looking at the transition and at draining patches, if there are any.
+    fn look_soon(&mut self) {
+        if self.is_busy() {
+            self.backoff = FIRST_LOOK_MS;
             // SAFETY: process context.
-            unsafe { ffi::klp_shim_schedule_drain(0) };
+            unsafe { ffi::klp_shim_schedule_work(0) };
         }
     }
 
@@ -158,12 +184,12 @@ impl Control {
                 let _ = self.engine.remove(&Kernel, id);
                 return Some(self.modules.remove(index));
             };
-            if self.backoff >= SHOW_HOLDER_MS && !self.modules[index].holder_shown {
+            if self.backoff >= LAST_LOOK_MS && !self.modules[index].holder_shown {
                 self.modules[index].holder_shown = true;
                 if let Ok(patch) = self.engine.patch(id) {
                     let comm = CStr::from_bytes_until_nul(&holder.comm).unwrap_or(c"?");
                     Kernel.log(
-                        Level::Notice,
+                        Level::Hint,
                         format_args!(
                             "'{}': task {} ({}) may still run it at {:#x}, it stays loaded until then",
                             patch.name.as_ref(),
@@ -178,12 +204,41 @@ impl Control {
         None
     }
 
+    /// Says once who holds a transition up that takes long.
+    fn show_blocked(&mut self) {
+        let Some((id, _)) = self.engine.in_transition() else { return };
+        let Some(module) = self.modules.iter_mut().find(|module| module.id == id) else { return };
+        if self.backoff < LAST_LOOK_MS || core::mem::replace(&mut module.holder_shown, true) {
+            return;
+        }
+        let mut count = 0;
+        self.engine.each_blocked(&Kernel, &mut |_, _, _| count += 1);
+        if let Ok(patch) = self.engine.patch(id) {
+            let name = patch.name.as_ref();
+            Kernel.log(
+                Level::Hint,
+                format_args!(
+                    "'{name}': tasks hold the transition up ({count}), see /sys/kernel/klp/{name}/blocked"
+                ),
+            );
+        }
+    }
+
+    /// As the kernel's `klp_patch.enabled`: where the patch is, or is on its way to.
+    fn is_enabled(&self, id: PatchId) -> Result<bool, Error<Name>> {
+        let patch = self.engine.patch(id)?;
+        Ok(match self.engine.in_transition() {
+            Some((other, goal)) if other == id => goal == Universe::Patched,
+            _ => patch.state() == State::Enabled,
+        })
+    }
+
     fn attr(&self, id: PatchId, object: u32, attr: c_uint) -> Result<u64, Errno> {
         let patch = self.engine.patch(id).map_err(|error| error.errno())?;
-        let draining = patch.state() == State::Draining;
+        let changing = self.engine.in_transition().is_some_and(|(other, _)| other == id);
         Ok(match attr {
-            ATTR_ENABLED => u64::from(patch.state() == State::Enabled),
-            ATTR_TRANSITION => u64::from(draining),
+            ATTR_ENABLED => u64::from(self.is_enabled(id).map_err(|error| error.errno())?),
+            ATTR_TRANSITION => u64::from(changing || patch.state() == State::Draining),
             ATTR_REPLACE => u64::from(patch.replace),
             ATTR_STACK_ORDER => {
                 let order = self.engine.patches().iter().position(|patch| patch.id() == id);
@@ -197,22 +252,66 @@ impl Control {
         })
     }
 
+    /// As `enabled_store` in `kernel/livepatch/core.c`.
     fn set_enabled(&mut self, id: PatchId, enable: bool) -> Result<(), Errno> {
-        let patch = self.engine.patch(id).map_err(|error| error.errno())?;
-        if enable == (patch.state() == State::Enabled) {
+        if enable == self.is_enabled(id).map_err(|error| error.errno())? {
             return Err(Errno::EINVAL);
         }
-        self.publish(Some(id));
-        let changed = if enable { self.engine.enable(&Kernel, id) } else { self.engine.disable(&Kernel, id) };
-        self.publish(None);
-        if let Err(error) = changed {
-            Kernel.log(Level::Error, format_args!("{error}"));
-            return Err(error.errno());
+        let changed = match self.engine.in_transition() {
+            Some((other, _)) if other == id => self.engine.reverse(&Kernel, id).inspect_err(say),
+            _ if enable => self.enable(id),
+            _ => self.engine.disable(&Kernel, id).inspect_err(say),
+        };
+        self.changed(id, changed)
+    }
+
+    /// As `force_store` in `kernel/livepatch/core.c`.
+    fn force(&mut self, id: PatchId) -> Result<(), Errno> {
+        if self.engine.in_transition().is_none_or(|(other, _)| other != id) {
+            return Err(Errno::EINVAL);
+        }
+        let forced = self.engine.force(&Kernel, id);
+        self.changed(id, forced)
+    }
+
+    fn changed(&mut self, id: PatchId, result: Result<(), Error<Name>>) -> Result<(), Errno> {
+        result.map_err(|error| error.errno())?;
+        if let Some(module) = self.modules.iter_mut().find(|module| module.id == id) {
+            module.holder_shown = false;
         }
         self.write_back();
-        self.drain_soon();
+        self.look_soon();
         Ok(())
     }
+
+    /// Writes a line for each task that holds the transition of a patch up; how many bytes.
+    fn blocked(&self, id: PatchId, lines: &mut [u8]) -> usize {
+        if self.engine.in_transition().is_none_or(|(other, _)| other != id) {
+            return 0;
+        }
+        let mut used = 0;
+        self.engine.each_blocked(&Kernel, &mut |task, hold, ms| {
+            let (addr, why) = match hold {
+                Hold::Code(addr) => (addr, c""),
+                Hold::Running => (0, c"running"),
+                Hold::InKernel => (0, c"in-kernel"),
+                Hold::Unreliable(reason) => (0, reason.c_name()),
+            };
+            let rest = &mut lines[used..];
+            let (line, size) = (rest.as_mut_ptr().cast(), rest.len());
+            // SAFETY: the rest of the buffer; a task that is pinned; a C string.
+            let written = unsafe {
+                ffi::klp_shim_show_blocked(line, size, tasks::pointer(task), addr, why.as_ptr(), ms)
+            };
+            used += usize::try_from(written).unwrap_or(0).min(size);
+        });
+        used
+    }
+}
+
+/// Logs a refusal that the engine has not logged.
+fn say(error: &Error<Name>) {
+    Kernel.log(Level::Error, format_args!("{error}"));
 }
 
 // The numbers of `enum klp_attr` in shim/shim.h.
@@ -221,6 +320,7 @@ const ATTR_TRANSITION: c_uint = 1;
 const ATTR_REPLACE: c_uint = 2;
 const ATTR_STACK_ORDER: c_uint = 3;
 const ATTR_PATCHED: c_uint = 4;
+const ATTR_FORCE: c_uint = 5;
 
 /// `klp_enable_patch()`, called by a patch module's init function.
 #[unsafe(no_mangle)]
@@ -241,10 +341,6 @@ extern "C" fn klp_rs_enable_patch(patch: *mut KlpPatch) -> c_int {
     let mut unused = None;
     let mut guard = Guard::lock();
     let result = guard.control().enable_new(patch, &mut unused);
-    if let Err(error) = &result {
-        Kernel.log(Level::Error, format_args!("{error}"));
-        Kernel.log(Level::Error, format_args!("failed to enable patch '{}'", ModuleName(module).get()));
-    }
     drop(guard);
     drop(unused);
     if result.is_err() {
@@ -254,32 +350,28 @@ extern "C" fn klp_rs_enable_patch(patch: *mut KlpPatch) -> c_int {
     to_ret(result.map_err(|error| error.errno()))
 }
 
-/// A module that exists, for its name.
-struct ModuleName(*mut c_void);
-
-impl ModuleName {
-    fn get(&self) -> &str {
-        let mut info = ffi::KlpModule { name: c"?".as_ptr(), text: klp_core::platform::Range::default() };
-        // SAFETY: `struct module` of a module we hold a reference on, whose name is a C string in it.
-        unsafe {
-            ffi::klp_shim_module_info(self.0, &raw mut info);
-            CStr::from_ptr(info.name).to_str().unwrap_or("?")
+/// Goes on with the transition, and looks at draining patches; returns the milliseconds after which to look again, 0 if
+/// there are none.
+#[unsafe(no_mangle)]
+extern "C" fn klp_rs_work() -> c_uint {
+    {
+        let mut guard = Guard::lock();
+        let control = guard.control();
+        if control.engine.in_transition().is_some() {
+            control.engine.advance(&Kernel);
+            control.show_blocked();
+            control.write_back();
         }
     }
-}
-
-/// Looks at draining patches; returns the milliseconds after which to look again, 0 if there are none.
-#[unsafe(no_mangle)]
-extern "C" fn klp_rs_drain() -> c_uint {
     loop {
         let mut guard = Guard::lock();
         let Some(drained) = guard.control().next_drained() else {
             let control = guard.control();
-            if !control.engine.patches().iter().any(|patch| patch.state() == State::Draining) {
+            if !control.is_busy() {
                 return 0;
             }
-            control.backoff = (control.backoff * 2).min(LAST_DRAIN_MS);
-            return control.backoff;
+            control.backoff = (control.backoff * 2).min(LAST_LOOK_MS);
+            return if control.engine.is_gathering() { GATHERING_MS } else { control.backoff };
         };
         drop(guard);
         // SAFETY: the patch belongs to a module that we hold a reference on until below.
@@ -361,22 +453,37 @@ extern "C" fn klp_rs_attr_show(patch: u32, object: u32, attr: c_uint, value: *mu
 /// Writes a sysfs attribute.
 #[unsafe(no_mangle)]
 extern "C" fn klp_rs_attr_store(patch: u32, attr: c_uint, value: bool) -> c_int {
-    if attr != ATTR_ENABLED {
-        return -Errno::EINVAL.0;
-    }
-    to_ret(Guard::lock().control().set_enabled(PatchId(patch), value))
+    let mut guard = Guard::lock();
+    let control = guard.control();
+    to_ret(match attr {
+        ATTR_ENABLED => control.set_enabled(PatchId(patch), value),
+        ATTR_FORCE => control.force(PatchId(patch)),
+        _ => Err(Errno::EINVAL),
+    })
+}
+
+/// Reads `blocked` into the `size` bytes at `lines`; how many were written.
+#[unsafe(no_mangle)]
+extern "C" fn klp_rs_blocked_show(patch: u32, lines: *mut c_char, size: usize) -> c_int {
+    // SAFETY: the shim's buffer of that size.
+    let lines = unsafe { core::slice::from_raw_parts_mut(lines.cast::<u8>(), size) };
+    let used = Guard::lock().control().blocked(PatchId(patch), lines);
+    c_int::try_from(used).unwrap_or(0)
 }
 
 /// klp.ko goes; there are no patches left.
 #[unsafe(no_mangle)]
 extern "C" fn klp_rs_exit() {
     // By reference: a copy on the stack would be found there.
-    // SAFETY: a constant once the module is initialised.
-    let stub = unsafe { core::slice::from_ref(&ffi::klp_shim_return_stub_text) };
-    // The last instructions a redirected call executes are the stub's: a task may have been interrupted there.
-    while stub[0].size != 0 && tasks::find_holder(stub).is_some() {
-        // SAFETY: process context, no lock held.
-        unsafe { ffi::klp_shim_sleep(10) };
+    // SAFETY: constants once the module is initialised.
+    let texts = unsafe { [&ffi::klp_shim_return_stub_text, &ffi::klp_shim_leave_text] };
+    for text in texts.map(core::slice::from_ref) {
+        // The last instructions of a redirected call are the stub's, and those of a task that was asked to leave the kernel
+        // are the work's: a task may have been interrupted there.
+        while text[0].size != 0 && tasks::find_holder(text).is_some() {
+            // SAFETY: process context, no lock held.
+            unsafe { ffi::klp_shim_sleep(10) };
+        }
     }
     shadow::exit();
     // SAFETY: no notifier, no sysfs file, no patch module can call in any more.

@@ -43,6 +43,7 @@ pub(crate) struct KlpTask {
     pub(crate) graph: u64,
     pub(crate) graph_size: u64,
     pub(crate) floor: u64,
+    pub(crate) is_user: bool,
 }
 
 /// `KLP_START_SWITCHED_OUT`
@@ -51,6 +52,8 @@ pub(crate) const START_SWITCHED_OUT: u32 = 0;
 pub(crate) const START_CALLER: u32 = 1;
 /// `KLP_START_RUNNING`
 pub(crate) const START_RUNNING: u32 = 2;
+/// `KLP_START_NO_STACK`
+pub(crate) const START_NO_STACK: u32 = 3;
 
 /// `struct klp_text`.
 #[repr(C)]
@@ -101,11 +104,17 @@ const _: () = assert!(size_of::<FuncRedirect>() <= REDIRECT_SIZE && align_of::<F
 /// `klp_symbol_fn`
 pub(crate) type SymbolFn = extern "C" fn(context: *mut c_void, addr: u64) -> bool;
 /// `klp_task_fn`
-pub(crate) type TaskFn = extern "C" fn(context: *mut c_void, task: *const KlpTask) -> bool;
+pub(crate) type TaskFn = extern "C" fn(context: *mut c_void, task: *mut c_void) -> bool;
+/// `klp_held_fn`
+pub(crate) type HeldFn = extern "C" fn(context: *mut c_void, task: *const KlpTask);
+/// `klp_work_fn`
+pub(crate) type WorkFn = extern "C" fn(context: *mut c_void);
 
 unsafe extern "C" {
     pub(crate) static klp_shim_regs_layout: RegsLayout;
     pub(crate) static klp_shim_return_stub_text: Range;
+    pub(crate) static klp_shim_leave_text: Range;
+    pub(crate) static klp_shim_signal_after_ms: c_uint;
     pub(crate) static mut klp_shim_fail_nth: c_int;
     pub(crate) static klp_shim_text: KlpText;
     pub(crate) static klp_shim_core_table: KlpTable;
@@ -117,7 +126,7 @@ unsafe extern "C" {
 
     pub(crate) fn klp_shim_lock();
     pub(crate) fn klp_shim_unlock();
-    pub(crate) fn klp_shim_schedule_drain(delay_ms: c_uint);
+    pub(crate) fn klp_shim_schedule_work(delay_ms: c_uint);
     pub(crate) fn klp_shim_sleep(ms: c_uint);
 
     pub(crate) fn klp_shim_current(out: *mut KlpCurrent);
@@ -148,7 +157,29 @@ unsafe extern "C" {
 
     pub(crate) fn klp_shim_set_original(original: *mut KlpOriginal, func: *mut c_void);
     pub(crate) fn klp_shim_object_callback(object: *mut KlpObject, which: c_uint) -> c_int;
-    pub(crate) fn klp_shim_stopped_each_task(each: TaskFn, context: *mut c_void);
+
+    pub(crate) fn klp_shim_stop_machine(work: WorkFn, context: *mut c_void);
+    pub(crate) fn klp_shim_each_task(each: TaskFn, context: *mut c_void);
+    pub(crate) fn klp_shim_show_stopped(shown: *mut KlpTask, task: *mut c_void);
+    pub(crate) fn klp_shim_hold(task: *mut c_void, look: HeldFn, context: *mut c_void);
+    pub(crate) fn klp_shim_task_count() -> usize;
+    pub(crate) fn klp_shim_pin(task: *mut c_void);
+    pub(crate) fn klp_shim_unpin(task: *mut c_void);
+    pub(crate) fn klp_shim_now_ms() -> u64;
+    pub(crate) fn klp_shim_is_own(object: *const c_char) -> bool;
+    pub(crate) fn klp_shim_ask_to_leave(task: *mut c_void) -> c_int;
+    pub(crate) fn klp_shim_ask_no_more(task: *mut c_void);
+    pub(crate) fn klp_shim_gather(wait: bool);
+    pub(crate) fn klp_shim_wake(task: *mut c_void);
+    pub(crate) fn klp_shim_show_blocked(
+        line: *mut c_char,
+        size: usize,
+        task: *mut c_void,
+        addr: u64,
+        why: *const c_char,
+        ms: u64,
+    ) -> c_int;
+
     pub(crate) fn klp_shim_pending_return(task: *mut c_void, keeper: c_uint, nth: usize) -> u64;
     pub(crate) fn klp_shim_is_module_text(pc: u64, text: *mut Range) -> bool;
     pub(crate) fn klp_shim_is_generated_text(pc: u64) -> bool;

@@ -28,6 +28,7 @@ mod stacks;
 mod states;
 mod sysfs;
 mod tasks;
+mod universe;
 
 cfg_if::cfg_if! {
     // The one place that picks the architecture.

@@ -5,14 +5,20 @@ use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
 
+use klp_core::engine::code::Code;
 use klp_core::ftrace::RegsNeeded;
-use klp_core::platform::{Callback, Errno, Holder, Hook, Level, NoMemory, Platform, Range};
+use klp_core::patch::Leave;
+use klp_core::platform::{
+    Callback, Errno, Hold, Holder, Hook, Level, List, NoMemory, Platform, Range, TaskId,
+};
 use klp_core::redirect::FuncRedirect;
+use klp_core::universe::Slot;
 use klp_core::{Addr, FtraceRedirect};
 
 use crate::alloc::{self, KList};
 use crate::ffi::{self, KlpObject};
-use crate::{Native, tasks};
+use crate::stacks::klp_rs_report_stack;
+use crate::{Native, tasks, universe};
 
 /// The kernel this module is loaded into. Its methods are called with the engine's lock held, in process context.
 pub(crate) struct Kernel;
@@ -82,6 +88,7 @@ impl Platform for Kernel {
     type List<T> = KList<T>;
     type Hook = FtraceHook;
     type Callbacks = *mut KlpObject;
+    type Slots = KList<Slot>;
 
     fn is_loaded(&self, object: Name) -> bool {
         // SAFETY: a C string, see `Name::new`.
@@ -137,36 +144,158 @@ impl Platform for Kernel {
         errno(unsafe { ffi::klp_shim_object_callback(object, which) })
     }
 
+    fn each_part(&self, object: Option<Name>, name: Name, function: Addr, found: &mut dyn FnMut(Range)) {
+        let part = |start| {
+            // SAFETY: takes any address.
+            Range { start, size: unsafe { ffi::klp_shim_function_size(start) } }
+        };
+        found(part(function));
+        // The compiler's name for what is unlikely to run (gcc's -freorder-blocks-and-partition).
+        let mut cold = Text::<MAX_SYMBOL>::default();
+        let _ = write!(cold, "{}.cold", name.as_ref());
+        // SAFETY: a `Text` ends in a zero byte, and it outlives the call that uses the name.
+        if let Some(cold) = unsafe { Name::new(cold.bytes.as_ptr().cast()) } {
+            self.for_each_symbol(object, cold, &mut |start| {
+                found(part(start));
+                true
+            });
+        }
+    }
+
+    fn is_own(&self, object: Name) -> bool {
+        // SAFETY: a C string, see `Name::new`.
+        unsafe { ffi::klp_shim_is_own(object.as_ptr()) }
+    }
+
+    fn now_ms(&self) -> u64 {
+        // SAFETY: callable in any context.
+        unsafe { ffi::klp_shim_now_ms() }
+    }
+
+    fn signal_after_ms(&self) -> u64 {
+        // SAFETY: an aligned integer that the kernel's parameter code writes as one word. Volatile, since the writer is a
+        // user of sysfs.
+        u64::from(unsafe { (&raw const ffi::klp_shim_signal_after_ms).read_volatile() })
+    }
+
+    fn stop_machine(&self, work: &mut dyn FnMut()) {
+        tasks::stop_machine(work);
+        klp_rs_report_stack();
+    }
+
+    fn task_count(&self) -> usize {
+        // SAFETY: callable in process context.
+        unsafe { ffi::klp_shim_task_count() }
+    }
+
+    fn each_task(&self, each: &mut dyn FnMut(TaskId) -> bool) {
+        tasks::each_task(each);
+    }
+
+    fn pin(&self, task: TaskId) {
+        // SAFETY: with the machine stopped the task exists.
+        unsafe { ffi::klp_shim_pin(tasks::pointer(task)) };
+    }
+
+    fn unpin(&self, task: TaskId) {
+        // SAFETY: the engine has pinned it.
+        unsafe { ffi::klp_shim_unpin(tasks::pointer(task)) };
+    }
+
+    fn check(
+        &self,
+        task: TaskId,
+        code: Code<'_>,
+        leave: Leave,
+        switch: &mut dyn FnMut(),
+    ) -> Result<(), Hold> {
+        tasks::check(task, code, leave, switch)
+    }
+
+    fn check_stopped(&self, task: TaskId, code: Code<'_>, leave: Leave) -> Result<(), Hold> {
+        tasks::check_stopped(task, code, leave)
+    }
+
+    fn wake(&self, task: TaskId) {
+        // SAFETY: the engine has pinned it.
+        unsafe { ffi::klp_shim_wake(tasks::pointer(task)) };
+    }
+
+    fn ask_to_leave(&self, task: TaskId) -> Result<(), NoMemory> {
+        // SAFETY: the engine has pinned it.
+        errno(unsafe { ffi::klp_shim_ask_to_leave(tasks::pointer(task)) }).map_err(|_| NoMemory)
+    }
+
+    fn ask_no_more(&self, task: TaskId) {
+        // SAFETY: the engine has pinned it.
+        unsafe { ffi::klp_shim_ask_no_more(tasks::pointer(task)) };
+    }
+
+    fn gather(&self, wait: bool) {
+        // SAFETY: callable in process context.
+        unsafe { ffi::klp_shim_gather(wait) };
+    }
+
+    fn new_slots(&self, count: usize) -> Result<KList<Slot>, NoMemory> {
+        let mut slots = KList::default();
+        slots.try_reserve(count)?;
+        for _ in 0..count {
+            slots.try_push(Slot::default())?;
+        }
+        Ok(slots)
+    }
+
+    fn show_universes(&self, slots: Option<&KList<Slot>>) {
+        universe::show(slots.map_or(&[], |slots| slots));
+    }
+
     fn find_holder(&self, text: &[Range]) -> Option<Holder> {
         tasks::find_holder(text)
     }
 
     fn log(&self, level: Level, line: fmt::Arguments<'_>) {
-        let mut text = Line::default();
+        let mut text = Text::<LINE>::default();
         let _ = text.write_fmt(line);
-        let level: c_uint = match level {
+        let mut number: c_uint = match level {
             Level::Error => 0,
             Level::Warning => 1,
             Level::Notice => 2,
+            Level::Debug => 3,
+            Level::Hint => HINT,
         };
-        // SAFETY: `Line` ends in a zero byte.
-        unsafe { ffi::klp_shim_log(level, text.bytes.as_ptr().cast()) };
+        for byte in &mut text.bytes {
+            if *byte == b'\n' {
+                *byte = 0;
+            }
+        }
+        for line in text.bytes[..text.len].split_inclusive(|byte| *byte == 0) {
+            // SAFETY: each line ends in a zero byte: its own, or the one behind the text.
+            unsafe { ffi::klp_shim_log(number, line.as_ptr().cast()) };
+            number = HINT;
+        }
     }
 }
 
-/// One line for the kernel log; what does not fit is cut off. The kernel's own lines end after 1 KiB.
-struct Line {
-    bytes: [u8; 512],
+/// What the shim logs as a hint.
+const HINT: c_uint = 4;
+/// Longest text for the log. The kernel's own lines end after 1 KiB.
+const LINE: usize = 512;
+/// KSYM_NAME_LEN of `include/linux/kallsyms.h`, in the newer kernels.
+const MAX_SYMBOL: usize = 512;
+
+/// Text that ends in a zero byte; what does not fit is cut off.
+pub(crate) struct Text<const SIZE: usize> {
+    bytes: [u8; SIZE],
     len: usize,
 }
 
-impl Default for Line {
-    fn default() -> Line {
-        Line { bytes: [0; 512], len: 0 }
+impl<const SIZE: usize> Default for Text<SIZE> {
+    fn default() -> Text<SIZE> {
+        Text { bytes: [0; SIZE], len: 0 }
     }
 }
 
-impl Write for Line {
+impl<const SIZE: usize> Write for Text<SIZE> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let room = self.bytes.len() - 1 - self.len;
         let text = &text.as_bytes()[..text.len().min(room)];

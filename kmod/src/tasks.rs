@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! Which tasks may still run a patch's text.
+//! What tasks may still run: a patch's text, or the functions that a transition changes.
 //!
+//! For a transition only a reliable walk counts. A patch's text is looked for more stubbornly, since it is to be freed:
 //! A task whose stack can be walked reliably may return to the functions on it and to nothing else. Of any other one the
 //! words are searched, which is conservative: with the machine stopped every register of a task that matters is on its
 //! stack (the scheduler or an exception put it there), so a task that may return into a range of text has a word on its
@@ -9,33 +10,130 @@
 //! that only look like addresses delay a patch's end; they never hasten it.
 
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 
-use klp_core::platform::{Holder, Range};
-use klp_core::unwind::{Found, Machine, Next, ReturnTrampoline};
+use klp_core::engine::code::Code;
+use klp_core::patch::Leave;
+use klp_core::platform::{Hold, Holder, Range, TaskId};
+use klp_core::unwind::{Found, Machine, Next, ReturnTrampoline, Unreliable};
 use klp_core::{Addr, Architecture};
 
 use crate::Native;
 use crate::ffi::{self, KlpTask};
 use crate::stacks::{Live, klp_rs_report_stack, walk_task};
 
-struct Search<'a> {
-    text: &'a [Range],
-    holder: Option<Holder>,
+/// The task as C names it.
+pub(crate) fn pointer(task: TaskId) -> *mut c_void {
+    task.0 as *mut c_void
+}
+
+/// Stops the machine and does the work there. May sleep.
+pub(crate) fn stop_machine(mut work: &mut dyn FnMut()) {
+    extern "C" fn stopped(work: *mut c_void) {
+        // SAFETY: the `work` below, which nobody else uses during the call.
+        let work = unsafe { &mut *work.cast::<&mut dyn FnMut()>() };
+        work();
+    }
+    // SAFETY: `stopped` is called during the call only, with this context.
+    unsafe { ffi::klp_shim_stop_machine(stopped, (&raw mut work).cast()) };
+}
+
+/// Calls `each` with all tasks until it answers `false`. The machine is stopped.
+pub(crate) fn each_task(mut each: &mut dyn FnMut(TaskId) -> bool) {
+    extern "C" fn found(each: *mut c_void, task: *mut c_void) -> bool {
+        // SAFETY: the `each` below, which nobody else uses during the call.
+        let each = unsafe { &mut *each.cast::<&mut dyn FnMut(TaskId) -> bool>() };
+        each(TaskId(task as Addr))
+    }
+    // SAFETY: `found` is called during the call only, with this context; the machine is stopped.
+    unsafe { ffi::klp_shim_each_task(found, (&raw mut each).cast()) };
+}
+
+/// A task as it is while the machine is stopped.
+fn stopped(task: TaskId) -> KlpTask {
+    let mut shown = MaybeUninit::uninit();
+    // SAFETY: the task exists: it is pinned, or was found with the machine stopped. The shim fills in all of it.
+    unsafe {
+        ffi::klp_shim_show_stopped(shown.as_mut_ptr(), pointer(task));
+        shown.assume_init()
+    }
+}
+
+/// As `Platform::check`.
+pub(crate) fn check(
+    task: TaskId,
+    code: Code<'_>,
+    leave: Leave,
+    switch: &mut dyn FnMut(),
+) -> Result<(), Hold> {
+    struct Check<'a> {
+        code: Code<'a>,
+        leave: Leave,
+        switch: &'a mut dyn FnMut(),
+        result: Result<(), Hold>,
+    }
+    extern "C" fn held(check: *mut c_void, task: *const KlpTask) {
+        // SAFETY: the `check` below, which nobody else uses during the call, and the shim's task.
+        let (check, task) = unsafe { (&mut *check.cast::<Check<'_>>(), &*task) };
+        check.result = has_left(task, check.code, check.leave);
+        if check.result.is_ok() {
+            (check.switch)();
+        }
+    }
+    let mut check = Check { code, leave, switch, result: Err(Hold::Running) };
+    // SAFETY: the task is pinned; `held` is called during the call only, with this context.
+    unsafe { ffi::klp_shim_hold(pointer(task), held, (&raw mut check).cast()) };
+    check.result
+}
+
+/// As `Platform::check_stopped`.
+pub(crate) fn check_stopped(task: TaskId, code: Code<'_>, leave: Leave) -> Result<(), Hold> {
+    has_left(&stopped(task), code, leave)
+}
+
+/// Whether a task that is held still may be switched.
+fn has_left(task: &KlpTask, code: Code<'_>, leave: Leave) -> Result<(), Hold> {
+    if task.start == ffi::START_NO_STACK {
+        return Ok(());
+    }
+    if leave == Leave::Kernel && task.is_user {
+        return Err(Hold::InKernel);
+    }
+    let mut inside = None;
+    let walked = walk_task(task, |frame| match code.held_at(frame) {
+        Some(pc) => {
+            inside = Some(pc);
+            Next::Stop
+        }
+        None => Next::Continue,
+    });
+    match (inside, walked) {
+        (Some(pc), _) => Err(Hold::Code(pc)),
+        (None, Ok(_)) => Ok(()),
+        (None, Err(Unreliable::Running)) => Err(Hold::Running),
+        (None, Err(reason)) => Err(Hold::Unreliable(reason)),
+    }
 }
 
 /// Finds a task that may return into one of `text`. Stops the machine; may sleep.
 pub(crate) fn find_holder(text: &[Range]) -> Option<Holder> {
-    let mut search = Search { text, holder: None };
-    // SAFETY: `look_at` is called during the call only, with this context.
-    unsafe { ffi::klp_shim_stopped_each_task(look_at, (&raw mut search).cast()) };
+    let mut holder = None;
+    stop_machine(&mut || {
+        each_task(&mut |task| {
+            holder = look_at(text, &stopped(task));
+            holder.is_none()
+        });
+    });
     klp_rs_report_stack();
-    search.holder
+    holder
 }
 
-extern "C" fn look_at(search: *mut c_void, task: *const KlpTask) -> bool {
-    // SAFETY: `find_holder` gave us its search, and the shim a task that lives during the call.
-    let (search, task) = unsafe { (&mut *search.cast::<Search<'_>>(), &*task) };
-    let held = |pc: Addr| search.text.iter().any(|text| text.holds_pc(pc));
+fn look_at(text: &[Range], task: &KlpTask) -> Option<Holder> {
+    // Nothing runs on it any more, whatever lies there.
+    if task.start == ffi::START_NO_STACK {
+        return None;
+    }
+    let held = |pc: Addr| text.iter().any(|text| text.holds_pc(pc));
     let mut found = None;
     // SAFETY: a constant once the module is initialised.
     let stub = unsafe { ffi::klp_shim_return_stub_text };
@@ -62,8 +160,7 @@ extern "C" fn look_at(search: *mut c_void, task: *const KlpTask) -> bool {
             .map(Native::strip_return_address)
             .find(|word| held(*word));
     }
-    search.holder = found.map(|addr| Holder { pid: task.pid, comm: task.comm, addr });
-    search.holder.is_none()
+    found.map(|addr| Holder { pid: task.pid, comm: task.comm, addr })
 }
 
 /// The words of a task's stack that are in use: from its stack pointer, or all of them if that is not on the stack.

@@ -4,7 +4,7 @@
 use crate::engine::Result;
 use crate::error::Error;
 use crate::ftrace::PatchSite;
-use crate::patch::{Func, PatchId};
+use crate::patch::{Func, Members, PatchId};
 use crate::platform::{Hook, List, Platform, Range};
 use crate::{Addr, FtraceRedirect};
 
@@ -30,9 +30,18 @@ impl<P: Platform> FuncStack<P> {
         self.hook.redirect().missed()
     }
 
-    /// Lets the callback see the entry on top.
-    fn publish(&self) {
-        self.hook.redirect().set_target(self.entries.last().map(|entry| entry.replacement));
+    /// Lets the callback see what runs: the topmost entry, in each universe.
+    fn publish(&self, members: &impl Fn(PatchId) -> Members) {
+        let top = |is_member: fn(Members) -> bool| {
+            let entry = self.entries.iter().rfind(|entry| is_member(members(entry.patch)));
+            entry.map(|entry| entry.replacement)
+        };
+        let (unpatched, patched) = (top(|members| members.unpatched), top(|members| members.patched));
+        if unpatched == patched {
+            self.hook.redirect().settle(patched);
+        } else {
+            self.hook.redirect().decide(unpatched, patched);
+        }
     }
 
     /// As the function of the same name; an error leaves a stack that may be unused.
@@ -75,8 +84,8 @@ fn settle<P: Platform>(stacks: &mut P::List<FuncStack<P>>, index: usize) {
     }
 }
 
-/// Puts a replacement on top of its function's stack and hooks the function. Calls still go where they went, until
-/// [`publish`].
+/// Puts a replacement on top of its function's stack and hooks the function. Calls still go where they went, until the
+/// patch is a member of a universe and the stack is [`publish`]ed.
 ///
 /// On an error the stacks are as they were.
 pub(super) fn push<P: Platform>(
@@ -103,14 +112,18 @@ pub(super) fn push<P: Platform>(
     pushed
 }
 
-/// Lets calls of the function reach the replacement on top of its stack.
-pub(super) fn publish<P: Platform>(stacks: &P::List<FuncStack<P>>, func: &Func<P>) {
-    if let Some(index) = index_of(stacks, func) {
-        stacks[index].publish();
+/// Lets calls of a function, or of all (`None`), go where the members of the universes say.
+pub(super) fn publish<P: Platform>(
+    stacks: &P::List<FuncStack<P>>,
+    func: Option<&Func<P>>,
+    members: impl Fn(PatchId) -> Members,
+) {
+    for stack in stacks.iter().filter(|stack| func.is_none_or(|func| func.site == Some(stack.site))) {
+        stack.publish(&members);
     }
 }
 
-/// Takes [`push`] back: the replacement was not published.
+/// Takes [`push`] back: the replacement was never published.
 pub(super) fn cancel<P: Platform>(stacks: &mut P::List<FuncStack<P>>, patch: PatchId, func: &Func<P>) {
     if let Some(index) = index_of(stacks, func) {
         stacks[index].take(patch);
@@ -121,13 +134,24 @@ pub(super) fn cancel<P: Platform>(stacks: &mut P::List<FuncStack<P>>, patch: Pat
     }
 }
 
-/// Takes a patch's replacement off its function's stack, wherever in the stack it is. The function runs what is then
-/// on top; the last entry takes the hook with it.
+/// Takes the replacement of a patch that is no member of a universe any more off its function's stack, wherever in the
+/// stack it is. The last entry takes the hook with it.
 pub(super) fn remove<P: Platform>(stacks: &mut P::List<FuncStack<P>>, patch: PatchId, func: &Func<P>) {
     if let Some(index) = index_of(stacks, func) {
         stacks[index].take(patch);
-        stacks[index].publish();
         settle::<P>(stacks, index);
+    }
+}
+
+/// Calls `each` with the patches that replace a function, in stacking order.
+pub(super) fn each_patch<P: Platform>(
+    stacks: &P::List<FuncStack<P>>,
+    func: &Func<P>,
+    mut each: impl FnMut(PatchId) -> Result<(), P>,
+) -> Result<(), P> {
+    match index_of(stacks, func) {
+        Some(index) => stacks[index].entries.iter().try_for_each(|entry| each(entry.patch)),
+        None => Ok(()),
     }
 }
 

@@ -11,9 +11,13 @@ use crate::{Addr, FtraceRedirect};
 /// Longest function entry any architecture looks at, in bytes.
 const MAX_ENTRY: usize = 64;
 
-/// Checks that no object is named twice: only one of them would be found when the module comes or goes.
-pub(super) fn check_objects<P: Platform>(objects: &[Object<P>]) -> Result<(), P> {
+/// Checks that no object is named twice, since only one of them would be found when the module comes or goes, and that none
+/// is the engine's own.
+pub(super) fn check_objects<P: Platform>(platform: &P, objects: &[Object<P>]) -> Result<(), P> {
     for (index, object) in objects.iter().enumerate() {
+        if let Some(own) = object.name.filter(|name| platform.is_own(*name)) {
+            return Err(Error::OwnObject { object: own });
+        }
         let name = object.name.as_ref().map(AsRef::as_ref);
         let same = |other: &Object<P>| other.name.as_ref().map(AsRef::as_ref) == name;
         if objects[..index].iter().any(same) {

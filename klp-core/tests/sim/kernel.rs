@@ -10,8 +10,12 @@ use std::fmt;
 use std::rc::Rc;
 
 use klp_core::branch::BranchKind;
-use klp_core::platform::{Callback, Errno, Holder, Hook, Level, NoMemory, Platform, Range};
+use klp_core::engine::code::Code;
+use klp_core::patch::Leave;
+use klp_core::platform::{Callback, Errno, Hold, Holder, Hook, Level, NoMemory, Platform, Range, TaskId};
 use klp_core::redirect::FuncRedirect;
+use klp_core::universe::{Slot, Universe, Universes};
+use klp_core::unwind::{Cursor, Found, Frame};
 use klp_core::{Addr, FarBranch};
 
 use super::arch::{INSN, NOP, PAD, RET, Toy};
@@ -91,6 +95,8 @@ struct State {
     hooks: Cell<u32>,
     ipmodify_users: RefCell<Vec<Addr>>,
     tasks: RefCell<Vec<Task>>,
+    slots: RefCell<Option<Rc<[Slot]>>>,
+    now: Cell<u64>,
     turns: RefCell<BTreeMap<CallbacksOf, Turn>>,
     events: RefCell<Vec<(CallbacksOf, Callback)>>,
     log: RefCell<Vec<(Level, String)>>,
@@ -208,6 +214,12 @@ impl<const STUB: bool> Sim<STUB> {
         self.0.tasks.borrow_mut().push(Task { pid, stack: stack.to_vec() });
     }
 
+    /// The universe that callbacks see a task in.
+    pub(crate) fn universe_of(&self, task: Addr) -> Universe {
+        let slots = self.0.slots.borrow();
+        Universes::new(slots.as_deref().unwrap_or_default()).of(task)
+    }
+
     pub(crate) fn kill(&self, pid: i32) {
         self.0.tasks.borrow_mut().retain(|task| task.pid != pid);
     }
@@ -323,6 +335,7 @@ impl<const STUB: bool> Platform for Sim<STUB> {
     type List<T> = SimList<T>;
     type Hook = SimHook<STUB>;
     type Callbacks = CallbacksOf;
+    type Slots = Rc<[Slot]>;
 
     fn is_loaded(&self, object: &'static str) -> bool {
         self.0.live.borrow().contains(&object)
@@ -361,6 +374,87 @@ impl<const STUB: bool> Platform for Sim<STUB> {
         self.0.hooks.set(self.0.hooks.get() + 1);
         let state = Rc::new(HookState { site, redirect: FuncRedirect::default(), armed: Cell::new(false) });
         Ok(SimHook { kernel: self.clone(), state })
+    }
+
+    fn each_part(
+        &self,
+        _: Option<&'static str>,
+        _: &'static str,
+        function: Addr,
+        found: &mut dyn FnMut(Range),
+    ) {
+        found(Range { start: function, size: SPACING });
+    }
+
+    fn is_own(&self, object: &'static str) -> bool {
+        object == "klp"
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.0.now.get()
+    }
+
+    fn signal_after_ms(&self) -> u64 {
+        15_000
+    }
+
+    fn stop_machine(&self, work: &mut dyn FnMut()) {
+        work();
+    }
+
+    fn task_count(&self) -> usize {
+        self.0.tasks.borrow().len()
+    }
+
+    fn each_task(&self, each: &mut dyn FnMut(TaskId) -> bool) {
+        let _ = self.0.tasks.borrow().iter().all(|task| each(TaskId(task.pid.unsigned_abs().into())));
+    }
+
+    fn pin(&self, _: TaskId) {}
+
+    fn unpin(&self, _: TaskId) {}
+
+    fn check(
+        &self,
+        task: TaskId,
+        code: Code<'_>,
+        leave: Leave,
+        switch: &mut dyn FnMut(),
+    ) -> Result<(), Hold> {
+        self.check_stopped(task, code, leave)?;
+        switch();
+        Ok(())
+    }
+
+    fn check_stopped(&self, id: TaskId, code: Code<'_>, _: Leave) -> Result<(), Hold> {
+        let tasks = self.0.tasks.borrow();
+        let task = tasks.iter().find(|task| u64::from(task.pid.unsigned_abs()) == id.0);
+        let frames = task
+            .into_iter()
+            .flat_map(|task| &task.stack)
+            .map(|pc| Frame { cursor: Cursor { pc: *pc, sp: 0, fp: 0, exact: false }, found: Found::Chain });
+        frames.filter_map(|frame| code.held_at(&frame)).next().map_or(Ok(()), |pc| Err(Hold::Code(pc)))
+    }
+
+    fn wake(&self, _: TaskId) {}
+
+    fn ask_to_leave(&self, _: TaskId) -> Result<(), NoMemory> {
+        Ok(())
+    }
+
+    fn ask_no_more(&self, _: TaskId) {}
+
+    fn gather(&self, _: bool) {}
+
+    fn new_slots(&self, count: usize) -> Result<Rc<[Slot]>, NoMemory> {
+        if fault::due(Fault::Allocation) {
+            return Err(NoMemory);
+        }
+        Ok((0..count).map(|_| Slot::default()).collect())
+    }
+
+    fn show_universes(&self, slots: Option<&Rc<[Slot]>>) {
+        *self.0.slots.borrow_mut() = slots.cloned();
     }
 
     fn callback(&self, of: CallbacksOf, which: Callback) -> Result<(), Errno> {

@@ -257,6 +257,13 @@ impl<const STUB: bool> World<STUB> {
                 if expected {
                     patched.insert((patch.name, object.name), Turn::Patched);
                 }
+                // Its post-unpatch callbacks run when it has drained.
+                let leaving = Some(&Turn::Leaving);
+                if patch.state() == State::Draining
+                    && self.kernel.turns().get(&(patch.name, object.name)) == leaving
+                {
+                    patched.insert((patch.name, object.name), Turn::Leaving);
+                }
             }
         }
         assert_eq!(

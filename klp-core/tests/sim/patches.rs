@@ -2,7 +2,7 @@
 //! Patch modules for the simulated kernel.
 
 use klp_core::Addr;
-use klp_core::patch::Patch;
+use klp_core::patch::{Model, Patch};
 use klp_core::platform::{NoMemory, Range};
 
 use super::kernel::Sim;
@@ -112,6 +112,7 @@ impl Spec {
     /// What the patch module hands to the engine.
     pub(crate) fn build<const STUB: bool>(&self) -> Result<Patch<Sim<STUB>>, NoMemory> {
         let mut patch = Patch::new(self.name, self.replace, self.text);
+        patch.model = Model::Immediate;
         for &name in &self.objects {
             let object = patch.add_object(name, (self.name, name))?;
             for (index, func) in self.funcs.iter().enumerate().filter(|(_, func)| func.object == name) {

@@ -24,6 +24,8 @@ struct Call {
 /// A running task.
 pub(crate) struct Thread<'k, const STUB: bool> {
     kernel: &'k Sim<STUB>,
+    /// Its task's address.
+    task: Addr,
     words: Vec<AtomicU64>,
     sp: u64,
     calls: Vec<Call>,
@@ -46,7 +48,7 @@ impl Registers for Block {
 impl<'k, const STUB: bool> Thread<'k, STUB> {
     pub(crate) fn new(kernel: &'k Sim<STUB>) -> Thread<'k, STUB> {
         let words = (0..MAX_WORDS).map(|_| AtomicU64::new(0x5747_4552)).collect();
-        Thread { kernel, words, sp: STACK + STACK_SIZE - 512, calls: Vec::new(), frame_size: 0x40 }
+        Thread { kernel, task: 0, words, sp: STACK + STACK_SIZE - 512, calls: Vec::new(), frame_size: 0x40 }
     }
 
     /// Calls `function`; `caller` is the call's return address. Returns the function that then runs: `function`
@@ -95,10 +97,13 @@ impl<'k, const STUB: bool> Thread<'k, STUB> {
         for hook in hooks {
             assert_eq!(Toy::<STUB>::call_site(site), hook.site);
             let stub = if STUB { RETURN_STUB } else { 0 };
-            redirect::redirect::<Toy<STUB>>(&hook.redirect, &mut regs, &LAYOUT, caller, stub, || {
+            let return_stack = || {
                 assert!(STUB, "an architecture without a stub is asked for its return stack");
                 (self.return_stack(), STACK_SIZE)
-            });
+            };
+            let universe = || self.kernel.universe_of(self.task);
+            let call = redirect::Call { caller, universe, return_stub: stub, return_stack };
+            redirect::redirect::<Toy<STUB>>(&hook.redirect, &mut regs, &LAYOUT, call);
         }
         match Toy::<STUB>::resume_address(&regs, &LAYOUT) {
             pc if pc == resume => function,

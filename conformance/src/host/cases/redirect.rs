@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use klp_core::branch::BranchKind;
 use klp_core::ftrace::{Redirected, Registers, RegsLayout, ReturnFrame};
 use klp_core::platform::Range;
-use klp_core::redirect::{FuncRedirect, redirect};
+use klp_core::redirect::{Call, FuncRedirect, redirect};
 use klp_core::return_stack::{MAX_WORDS, ReturnStack};
 use klp_core::{Addr, Architecture};
 use proptest::prelude::*;
@@ -170,13 +170,14 @@ fn call_path<A: Architecture>(d: &'static Description) -> Check {
         let func = FuncRedirect::default();
         let stub = stubs::<A>()[0];
         let call = |block: &mut Block, caller: Addr| {
-            let stack = || (ReturnStack::claim(&words, STUB & !0xffff, 1), 0x4000);
-            redirect::<A>(&func, block, layout, caller, stub, stack);
+            let return_stack = || (ReturnStack::claim(&words, STUB & !0xffff, 1), 0x4000);
+            let universe = || unreachable!("the function is not in transition");
+            redirect::<A>(&func, block, layout, Call { caller, universe, return_stub: stub, return_stack });
         };
         let before = block.words.clone();
         call(block, caller);
         ensure_eq!(block.words, before, "the block, nothing being redirected");
-        func.set_target(Some(target));
+        func.settle(Some(target));
         let own = Range { start: caller - 0x10, size: 0x20 };
         ensure!(func.add_original_caller(own), "no room for one caller");
         call(block, caller);
@@ -193,11 +194,13 @@ fn full<A: Architecture>(d: &'static Description) -> Check {
     for_each_block(d, |layout, block, target| {
         let words: Vec<AtomicU64> = (0..MAX_WORDS).map(|_| AtomicU64::new(0)).collect();
         let func = FuncRedirect::default();
-        func.set_target(Some(target));
+        func.settle(Some(target));
         let claim = || (ReturnStack::claim(&words, 0x1000, 1), 0);
         while claim().0.push(ReturnFrame { ra: 1, sp: 2, context: 3 }, 0).is_ok() {}
         let (before, count) = (block.words.clone(), claim().0.count());
-        redirect::<A>(&func, block, layout, d.text[0], STUB, claim);
+        let universe = || unreachable!("the function is not in transition");
+        let call = Call { caller: d.text[0], universe, return_stub: STUB, return_stack: claim };
+        redirect::<A>(&func, block, layout, call);
         ensure_eq!(block.words, before, "the block");
         ensure_eq!((func.missed(), claim().0.count()), (1, count), "missed calls, frames");
         Ok(())

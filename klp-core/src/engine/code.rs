@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! The code that a task must have left before it is switched.
+
+use crate::Addr;
+use crate::engine::Result;
+use crate::platform::{List, Platform, Range};
+use crate::unwind::Frame;
+
+/// Ranges of text, by address and without overlaps.
+#[derive(Clone, Copy, Debug)]
+pub struct Code<'a>(&'a [Range]);
+
+impl<'a> Code<'a> {
+    /// Ranges that are sorted and do not overlap.
+    pub const fn new(ranges: &'a [Range]) -> Code<'a> {
+        Code(ranges)
+    }
+
+    /// Where in it a task with this frame on its stack goes on when it comes back there, if it does.
+    #[inline]
+    pub fn held_at(&self, frame: &Frame) -> Option<Addr> {
+        // Behind a call that is a function's last instruction, the return address is the next function's.
+        let pc = if frame.cursor.exact { frame.cursor.pc } else { frame.cursor.pc.wrapping_sub(1) };
+        self.contains(pc).then_some(pc)
+    }
+
+    fn contains(&self, pc: Addr) -> bool {
+        let behind = self.0.partition_point(|range| range.start <= pc);
+        behind.checked_sub(1).is_some_and(|index| self.0[index].contains(pc))
+    }
+}
+
+/// Adds a range. On an error nothing is changed.
+pub(super) fn add<P: Platform>(ranges: &mut P::List<Range>, range: Range) -> Result<(), P> {
+    if range.size == 0 {
+        return Ok(());
+    }
+    ranges.try_push(range)?;
+    // One at a time, into what is sorted: at the place where it belongs, or joined with what it touches.
+    let mut at = ranges.len() - 1;
+    while at > 0 && ranges[at - 1].start > ranges[at].start {
+        ranges.swap(at - 1, at);
+        at -= 1;
+    }
+    let mut index = 0;
+    while index + 1 < ranges.len() {
+        let (first, next) = (ranges[index], ranges[index + 1]);
+        let end = first.start.saturating_add(first.size);
+        if next.start <= end {
+            ranges[index].size = end.max(next.start.saturating_add(next.size)) - first.start;
+            ranges.remove(index + 1);
+        } else {
+            index += 1;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/* Tasks that leave the kernel: what they are asked to do at the border to user mode, and what brings them there. */
+#include <linux/kprobes.h>
+#include <linux/preempt.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/static_call.h>
+#include <linux/task_work.h>
+#include <linux/wait.h>
+
+#include "shim.h"
+
+DEFINE_STATIC_CALL_NULL(klp_work_add,
+			*(int (*)(struct task_struct *, struct callback_head *, enum task_work_notify_mode))NULL);
+DEFINE_STATIC_CALL_NULL(klp_work_cancel, *(struct callback_head *(*)(struct task_struct *, task_work_func_t))NULL);
+DEFINE_STATIC_CALL_NULL(klp_wake_state, *(int (*)(struct task_struct *, unsigned int))NULL);
+
+static DECLARE_WAIT_QUEUE_HEAD(klp_gathered);
+static bool klp_gathering;
+
+/* Requests that are still to be noticed. Their work is this module's text. */
+static atomic_t klp_asked = ATOMIC_INIT(0);
+
+struct klp_range klp_shim_leave_text;
+
+/* On the way to user mode, or to the end of the task, which is no way out of the kernel. */
+static void klp_leaves(struct callback_head *work)
+{
+	kfree(work);
+	if (!(current->flags & PF_EXITING)) {
+		bool waits;
+
+		/* Whoever changes what is asked stops the machine, which is then not between these. */
+		preempt_disable();
+		waits = klp_gathering;
+		klp_rs_leaves((u64)current, waits);
+		preempt_enable();
+		if (waits)
+			wait_event(klp_gathered, !READ_ONCE(klp_gathering));
+	}
+	atomic_dec(&klp_asked);
+}
+
+int klp_shim_ask_to_leave(struct task_struct *task)
+{
+	struct callback_head *work = kzalloc(sizeof(*work), GFP_KERNEL);
+	int ret;
+
+	if (!work)
+		return -ENOMEM;
+	init_task_work(work, klp_leaves);
+	atomic_inc(&klp_asked);
+	ret = static_call(klp_work_add)(task, work, TWA_RESUME);
+	if (ret) {
+		kfree(work);
+		atomic_dec(&klp_asked);
+	}
+	return ret;
+}
+
+void klp_shim_ask_no_more(struct task_struct *task)
+{
+	struct callback_head *work = static_call(klp_work_cancel)(task, klp_leaves);
+
+	if (work) {
+		kfree(work);
+		atomic_dec(&klp_asked);
+	}
+}
+
+void klp_shim_gather(bool wait)
+{
+	WRITE_ONCE(klp_gathering, wait);
+	if (!wait)
+		wake_up_all(&klp_gathered);
+}
+
+/* As klp_send_signals in kernel/livepatch/transition.c. */
+void klp_shim_wake(struct task_struct *task)
+{
+	if (task->flags & PF_KTHREAD) {
+		static_call(klp_wake_state)(task, TASK_INTERRUPTIBLE);
+	} else {
+		set_tsk_thread_flag(task, TIF_NOTIFY_SIGNAL);
+		if (!static_call(klp_wake_state)(task, TASK_INTERRUPTIBLE))
+			kick_process(task);
+	}
+}
+
+int klp_shim_leave_init(void)
+{
+	/* With 6.11 the name that cancels by function has changed, and the old one got another meaning. */
+	u64 cancel = klp_shim_lookup("task_work_cancel_func");
+	u64 add, wake;
+
+	if (!cancel && !klp_shim_resolve("task_work_cancel", &cancel))
+		return -ENOENT;
+	if (!klp_shim_resolve("task_work_add", &add) || !klp_shim_resolve("wake_up_state", &wake))
+		return -ENOENT;
+	static_call_update(klp_work_add, (void *)(unsigned long)add);
+	static_call_update(klp_work_cancel, (void *)(unsigned long)cancel);
+	static_call_update(klp_wake_state, (void *)(unsigned long)wake);
+	klp_shim_leave_text.start = (u64)dereference_function_descriptor(klp_leaves);
+	klp_shim_leave_text.size = klp_shim_function_size(klp_shim_leave_text.start);
+	return 0;
+}
+
+/* There are no transitions left; those that were asked and could not be asked no more are on their way. */
+void klp_shim_leave_exit(void)
+{
+	while (atomic_read(&klp_asked))
+		klp_shim_sleep(10);
+}
