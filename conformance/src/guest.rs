@@ -6,8 +6,8 @@
 
 pub mod cases;
 pub mod ktap;
-mod modules;
-mod run;
+pub(crate) mod modules;
+pub(crate) mod run;
 
 pub use cases::Case;
 pub use modules::build_all;

@@ -22,6 +22,7 @@ mod qmp;
 pub mod run;
 pub mod rustsrc;
 pub mod terminal;
+pub mod userland;
 pub mod version;
 
 pub use arch::{ARCHES, Arch};

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use klp_conformance::guest;
 use klp_conformance::report::{CaseResult, Outcome, Report};
+use klp_conformance::{guest, kselftest};
 use klp_host::kernel::KNOWN;
 use klp_host::kernel::Known;
 use klp_host::{ARCHES, Arch, Cache, Kernel, Progress};
@@ -19,9 +19,10 @@ use crate::target::arch;
 
 /// Run the conformance suites: on the host, and on real kernels in QEMU
 #[derive(clap::Args, Debug)]
-#[command(
-    after_help = "Example: cargo klp conform --arch arm64 --kernel debian-6.12 --suite guest --html matrix.html"
-)]
+#[command(after_help = "\
+Examples:
+  cargo klp conform --arch arm64 --kernel debian-6.12 --suite guest --html matrix.html
+  cargo klp conform --arch arm64 --kernel debian-6.12 --suite kselftest --case K1.2")]
 pub(crate) struct Args {
     /// An architecture, or `all`
     #[arg(long, default_value = "all", value_parser = arches)]
@@ -29,9 +30,9 @@ pub(crate) struct Args {
     /// A known kernel (`klp kernel list`), or `all`
     #[arg(long, default_value = "all", value_parser = kernels)]
     kernel: Kernels,
-    /// Which suite; both without it
-    #[arg(long)]
-    suite: Option<Suite>,
+    /// Which suite
+    #[arg(long, default_value = "all")]
+    suite: Suite,
     /// Only these cases: ids or groups, such as G5.1 or G5
     #[arg(long, value_name = "ID")]
     case: Vec<String>,
@@ -56,6 +57,10 @@ pub(crate) enum Suite {
     Host,
     /// Real kernels in QEMU
     Guest,
+    /// The kernel's own livepatch selftests and the kpatch command, on real kernels in QEMU
+    Kselftest,
+    /// All of them
+    All,
 }
 
 #[derive(Clone, Debug)]
@@ -79,12 +84,24 @@ fn kernels(id: &str) -> Result<Kernels, String> {
 }
 
 impl Args {
+    /// Whether a suite is asked for: by its name, or among all by the letter that its cases begin with.
+    fn wants(&self, suite: Suite) -> bool {
+        let letters = match suite {
+            Suite::Host => ['H', 'H'],
+            Suite::Guest => ['G', 'B'],
+            Suite::Kselftest => ['K', 'K'],
+            Suite::All => return false,
+        };
+        let named = || self.case.is_empty() || self.case.iter().any(|case| case.starts_with(letters));
+        self.suite == suite || self.suite == Suite::All && named()
+    }
+
     /// Everything there is.
     pub(crate) fn everything(suite: Suite) -> Args {
         Args {
             arch: Arches(ARCHES.iter().collect()),
             kernel: Kernels(KNOWN.iter().collect()),
-            suite: Some(suite),
+            suite,
             case: Vec::new(),
             junit: None,
             html: None,
@@ -131,13 +148,16 @@ pub(crate) fn run(args: Args) -> Result<()> {
 /// They could not be run. What fails in a guest is in the report.
 pub(crate) fn report(args: &Args, progress: &Progress) -> Result<Report> {
     let mut report = Report::default();
-    if args.suite != Some(Suite::Guest) {
+    if args.wants(Suite::Host) {
         for arch in &args.arch.0 {
             report.results.extend(host_suite(arch, &args.case)?);
         }
     }
-    if args.suite != Some(Suite::Host) {
-        report.results.extend(guest_suite(args, progress)?);
+    if args.wants(Suite::Guest) {
+        report.results.extend(kernel_suite(args, "guest", guest::run, progress)?);
+    }
+    if args.wants(Suite::Kselftest) {
+        report.results.extend(kernel_suite(args, "kselftest", kselftest::run, progress)?);
     }
     Ok(report)
 }
@@ -156,10 +176,10 @@ fn host_suite(arch: &Arch, filters: &[String]) -> Result<Vec<CaseResult>> {
     Ok(results)
 }
 
-/// A kernel on which the guest suite could not be run, as a failed case.
-fn not_run((arch, known): (&Arch, &Known), error: &anyhow::Error) -> CaseResult {
+/// A kernel on which a suite could not be run, as a failed case.
+fn not_run(suite: &str, (arch, known): (&Arch, &Known), error: &anyhow::Error) -> CaseResult {
     CaseResult {
-        id: "G0".to_owned(),
+        id: format!("{}0", &suite[..1].to_uppercase()),
         name: "the modules build and the guest runs".to_owned(),
         source: "cargo klp conform".to_owned(),
         arch: arch.name.to_owned(),
@@ -170,8 +190,11 @@ fn not_run((arch, known): (&Arch, &Known), error: &anyhow::Error) -> CaseResult 
     }
 }
 
-/// Runs the guest suite on every kernel asked for, several at once.
-fn guest_suite(args: &Args, progress: &Progress) -> Result<Vec<CaseResult>> {
+/// How a suite is run on one kernel.
+type RunSuite = fn(&Kernel, &guest::Options<'_>, &Progress) -> Result<Vec<CaseResult>>;
+
+/// Runs the suite `name` on every kernel asked for, several at once.
+fn kernel_suite(args: &Args, name: &str, run: RunSuite, progress: &Progress) -> Result<Vec<CaseResult>> {
     let cache = Cache::open()?;
     let fetch =
         |arch: &'static Arch, id: &str| -> Result<Kernel> { Known::by_id(id)?.fetch(&cache, arch, progress) };
@@ -192,8 +215,8 @@ fn guest_suite(args: &Args, progress: &Progress) -> Result<Vec<CaseResult>> {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some((arch, known)) = targets.get(index) else { break };
                     let results = fetch(arch, known.id)
-                        .and_then(|kernel| guest::run(&kernel, &options, progress))
-                        .with_context(|| format!("the guest suite on {arch} {}", known.id));
+                        .and_then(|kernel| run(&kernel, &options, progress))
+                        .with_context(|| format!("the {name} suite on {arch} {}", known.id));
                     done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((index, results));
                 }
             });
@@ -207,7 +230,7 @@ fn guest_suite(args: &Args, progress: &Progress) -> Result<Vec<CaseResult>> {
             Ok(results) => all.extend(results),
             // What this machine lacks is no fault of the kernel's.
             Err(error) if klp_host::exit_status(&error) == 3 => return Err(error),
-            Err(error) => all.push(not_run(targets[index], &error)),
+            Err(error) => all.push(not_run(name, targets[index], &error)),
         }
     }
     Ok(all)

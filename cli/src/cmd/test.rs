@@ -10,7 +10,7 @@ use klp_host::Progress;
 
 use super::conform::{self, Suite};
 
-/// Run all that CI runs: formatting, lints, docs, unit and host tests, and the guest suite on every kernel
+/// Run all that CI runs: formatting, lints, docs, unit and host tests, guest and kselftest suites on every kernel
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example: cargo klp test")]
 pub(crate) struct Args {}
@@ -33,7 +33,9 @@ pub(crate) fn run(_args: Args) -> Result<()> {
     )?);
     counts.add(lint(&progress, "rustdoc", &["doc", "--workspace", "--no-deps", "--quiet"], "")?);
     counts.add(workspace_tests(&progress)?);
-    counts.add(guest_suite(&progress)?);
+    for suite in [Suite::Guest, Suite::Kselftest] {
+        counts.add(kernel_suite(suite, &progress)?);
+    }
     eprint!("\n{}", progress.summary());
     println!("{counts}");
     if !counts.is_success() {
@@ -104,8 +106,8 @@ fn libtest_counts(text: &str) -> Counts {
     counts
 }
 
-fn guest_suite(progress: &Progress) -> Result<Counts> {
-    let report = conform::report(&conform::Args::everything(Suite::Guest), progress)?;
+fn kernel_suite(suite: Suite, progress: &Progress) -> Result<Counts> {
+    let report = conform::report(&conform::Args::everything(suite), progress)?;
     for result in &report.results {
         match &result.outcome {
             Outcome::Passed => {}

@@ -24,14 +24,13 @@ impl Case {
     }
 }
 
-/// All cases, in the order in which they run.
+/// The cases that are in `dir`, in the order in which they run.
 ///
 /// # Errors
 ///
 /// A script cannot be read, has no header, or shares its number with another.
-pub fn all() -> Result<Vec<Case>> {
-    let dir = super::dir().join("cases");
-    let mut paths: Vec<_> = fs::read_dir(&dir)
+pub fn in_dir(dir: &Path) -> Result<Vec<Case>> {
+    let mut paths: Vec<_> = fs::read_dir(dir)
         .with_context(|| format!("cannot list {}", dir.display()))?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;

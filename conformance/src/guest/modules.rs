@@ -11,12 +11,12 @@ use klp_host::progress::Progress;
 use klp_host::{ARCHES, Kernel};
 
 /// Where builds for `kernel` are kept between runs.
-fn out_dir(kernel: &Kernel) -> PathBuf {
+pub(crate) fn out_dir(kernel: &Kernel) -> PathBuf {
     kbuild::target_dir().join(format!("conformance/{}-{}", kernel.arch.name, kernel.id.replace('/', "_")))
 }
 
 /// Everything has to build without a word from the compilers, objtool or modpost.
-fn options() -> kbuild::Options {
+pub(crate) fn options() -> kbuild::Options {
     kbuild::Options { deny_warnings: true, ..kbuild::Options::default() }
 }
 

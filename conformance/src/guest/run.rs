@@ -35,39 +35,67 @@ pub struct Options<'a> {
 /// Something the cases need cannot be built, this machine lacks something, or no case matches the filters. Whatever
 /// goes wrong in a guest is the result of a case.
 pub fn run(kernel: &Kernel, options: &Options<'_>, progress: &Progress) -> Result<Vec<CaseResult>> {
-    let mut left: Vec<Case> = cases::all()?;
-    if !options.filters.is_empty() {
-        left.retain(|case| options.filters.iter().any(|filter| case.matches(filter)));
-    }
-    ensure!(!left.is_empty(), "no case matches {}", options.filters.join(", "));
+    let cases = select(cases::in_dir(&super::dir().join("cases"))?, options.filters)?;
     let built = modules::build_all(kernel, progress)?;
     let klp = built.klp.clone().context("the build made no klp.ko")?;
     let foreign = modules::foreign(kernel, options.fetch, progress)?;
-    let mut added = vec![
-        at(super::dir().join("run.sh"), "/klp/run.sh"),
-        at(super::dir().join("lib.sh"), "/klp/lib.sh"),
+    let mut added = runner(&super::dir().join("cases"));
+    added.extend([
         at(super::dir().join("stacks.sh"), "/klp/stacks.sh"),
-        at(super::dir().join("cases"), "/klp/cases"),
         at(foreign.other_arch, &format!("{MODULE_DIR}/foreign/other-arch.ko")),
         at(foreign.other_kernel, &format!("{MODULE_DIR}/foreign/other-kernel.ko")),
-    ];
+    ]);
     for module in &built.patches {
         let name = module.file_name().unwrap_or_default().to_string_lossy();
         added.push(at(module.clone(), &format!("{MODULE_DIR}/{name}")));
     }
-
     let mut results = vec![no_float(kernel, &klp, &built.patches)?];
-    progress.phase(format!("guest cases on {} {}", kernel.arch, kernel.id), |phase| -> Result<()> {
+    let job = Job::Exec(String::new());
+    let spec = RunSpec {
+        modules: vec![klp],
+        timeout: Some(options.timeout),
+        added,
+        append: options.append.to_owned(),
+        ..RunSpec::new(kernel, job)
+    };
+    results.extend(run_cases(cases, &spec, "guest cases", progress)?);
+    Ok(results)
+}
+
+/// The cases that `filters` name; all if there are none.
+pub(crate) fn select(mut cases: Vec<Case>, filters: &[String]) -> Result<Vec<Case>> {
+    if !filters.is_empty() {
+        cases.retain(|case| filters.iter().any(|filter| case.matches(filter)));
+    }
+    ensure!(!cases.is_empty(), "no case matches {}", filters.join(", "));
+    Ok(cases)
+}
+
+/// What runs the cases that are in the directory `cases`, as files for a guest.
+pub(crate) fn runner(cases: &Path) -> Vec<Added> {
+    vec![
+        at(super::dir().join("run.sh"), "/klp/run.sh"),
+        at(super::dir().join("lib.sh"), "/klp/lib.sh"),
+        at(cases.to_owned(), "/klp/cases"),
+    ]
+}
+
+/// Runs the cases in guests as `spec` describes them, except for its job: as many guests as it takes.
+pub(crate) fn run_cases(
+    mut left: Vec<Case>,
+    spec: &RunSpec<'_>,
+    what: &str,
+    progress: &Progress,
+) -> Result<Vec<CaseResult>> {
+    let kernel = spec.kernel;
+    let mut results = Vec::new();
+    progress.phase(format!("{what} on {} {}", kernel.arch, kernel.id), |phase| -> Result<()> {
+        let all = left.len();
         while !left.is_empty() {
             let ids: Vec<&str> = left.iter().map(|case| case.id.as_str()).collect();
-            let spec = RunSpec {
-                modules: vec![klp.clone()],
-                timeout: Some(options.timeout),
-                added: added.clone(),
-                append: options.append.to_owned(),
-                ..RunSpec::new(kernel, Job::Exec(format!("sh /klp/run.sh {}", ids.join(" "))))
-            };
-            let mut count = |done: usize| phase.detail(format!("{} of {}", done + results.len(), left.len()));
+            let job = Job::Exec(format!("sh /klp/run.sh {}", ids.join(" ")));
+            let spec = RunSpec { job, ..spec.clone() };
+            let mut count = |done: usize| phase.detail(format!("{} of {all}", done + results.len()));
             let run = qemu::run(&spec, &mut Counter { text: String::new(), count: &mut count })?;
             let before = left.len();
             let reported = results_of(kernel, &left, &run);
@@ -109,7 +137,8 @@ fn no_float(kernel: &Kernel, klp: &Path, patches: &[PathBuf]) -> Result<CaseResu
     })
 }
 
-fn at(source: PathBuf, guest_path: &str) -> Added {
+/// A file or directory of this machine, for a guest.
+pub(crate) fn at(source: PathBuf, guest_path: &str) -> Added {
     Added { source, guest_path: guest_path.to_owned() }
 }
 

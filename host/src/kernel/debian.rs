@@ -117,7 +117,7 @@ impl Known {
     }
 }
 
-fn open_root(cache: &Cache, arch: &Arch, host: &str, progress: &Progress) -> Result<Root> {
+pub(crate) fn open_root(cache: &Cache, arch: &Arch, host: &str, progress: &Progress) -> Result<Root> {
     let mut architectures = vec![host];
     if arch.debian != host {
         architectures.push(arch.debian);
@@ -265,7 +265,7 @@ fn tidy(entry: &Path, release: &str, arch: &Arch) -> Result<()> {
     Ok(())
 }
 
-fn remove(dir: &Path) -> Result<()> {
+pub(crate) fn remove(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", dir.display()))

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+# id: K1.3
+# name: shadow variables are attached, found and freed (test-shadow-vars.sh)
+# source: tools/testing/selftests/livepatch/test-shadow-vars.sh
+# timeout: 240
+
+. /klp/kselftest.sh
+kselftest test-shadow-vars.sh

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+# id: K1.7
+# name: a system call is patched under tasks that do nothing else (test-syscall.sh)
+# source: tools/testing/selftests/livepatch/test-syscall.sh
+# timeout: 240
+
+. /klp/kselftest.sh
+kselftest test-syscall.sh
