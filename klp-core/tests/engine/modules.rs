@@ -30,7 +30,7 @@ fn a_module_is_patched_when_it_comes_and_let_go_when_it_goes<const STUB: bool>()
     assert_eq!(world.runs("mf"), spec.replacement("mf"));
     assert_eq!(world.runs("mg"), world.original("mg"));
     world.unload("m");
-    assert_eq!(world.snapshot(), before);
+    world.snapshot().assert_is(&before, "after the module came and went");
     let log = ["applying patch 'p0' to loading module 'm'", "reverting patch 'p0' on unloading module 'm'"];
     assert_eq!(world.take_log(), log);
     world.disable(id).expect("it is enabled");
@@ -76,7 +76,7 @@ fn a_draining_patch_enabled_again_patches_a_module_that_came_meanwhile<const STU
     let before = world.snapshot();
     fault::fail_nth(Fault::Arm, 1);
     assert!(world.enable(id).is_err());
-    assert_eq!(world.snapshot(), before);
+    world.snapshot().assert_is(&before.finished("p0"), "after a refusal");
     world.enable(id).expect("the module has what the patch needs");
     assert_eq!(world.runs("mf"), spec.replacement("mf"));
     assert_eq!(world.called_from(spec.original_call("mf"), "mf"), world.original("mf"));
@@ -119,7 +119,7 @@ fn a_refused_module_leaves_nothing_behind<const STUB: bool>() {
     let refused = Refusal::SymbolNotFound { object: Some("m"), func: "missing" };
     for _ in 0..2 {
         assert_eq!(world.load("m"), Err(refused));
-        assert_eq!(world.snapshot(), before);
+        world.snapshot().assert_is(&before, "after a refusal");
         let log = [
             "applying patch 'p0' to loading module 'm'".to_string(),
             "applying patch 'p1' to loading module 'm'".to_string(),
@@ -140,7 +140,7 @@ fn a_module_without_the_function_is_refused<const STUB: bool>() {
     world.load("m").expect("nobody patches it any more");
     let before = world.snapshot();
     assert_eq!(world.enable(id), Err(refused));
-    assert_eq!(world.snapshot(), before);
+    world.snapshot().assert_is(&before, "after a refusal");
 }
 
 fn a_patch_of_a_module_that_lacks_the_function_is_refused<const STUB: bool>() {

@@ -134,6 +134,7 @@ fn an_object_may_have_callbacks_only() {
     let id = world.apply(&Spec::new(0).vmlinux(&[]));
     assert_eq!(world.kernel.turns().len(), 1);
     world.disable(id).expect("it is enabled");
+    world.finish(id);
     assert_eq!(world.kernel.turns().len(), 0);
 }
 
@@ -200,6 +201,6 @@ fn a_refused_patch_leaves_the_kernel_as_it_was() {
     world.add(&bad).expect_err("notrace has no site");
     let before = world.snapshot();
     world.add(&bad).expect_err("notrace has no site");
-    assert_eq!(world.snapshot(), before);
+    world.snapshot().assert_is(&before, "after a refusal");
     assert_eq!(world.order(), ["p0"]);
 }

@@ -41,7 +41,7 @@ pub(crate) struct World<const STUB: bool> {
 type Runs = Vec<(Hex, Vec<(Hex, Hex)>)>;
 
 /// An address that can be read when it differs.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Hex(Addr);
 
 impl std::fmt::Debug for Hex {
@@ -59,7 +59,7 @@ fn runs<const STUB: bool>(kernel: &Sim<STUB>, callers: &[Addr], functions: &[Fun
 }
 
 /// All that users of the kernel can notice of live patching.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     runs: Runs,
     text: Vec<Vec<u8>>,
@@ -68,6 +68,29 @@ pub(crate) struct Snapshot {
     patches: Vec<(&'static str, State, Vec<bool>)>,
     callbacks: BTreeMap<CallbacksOf, Turn>,
     missed: u32,
+}
+
+impl Snapshot {
+    /// The same, but what was left to do for a draining patch is done.
+    pub(crate) fn finished(mut self, patch: &str) -> Snapshot {
+        self.callbacks.retain(|(name, _), turn| *name != patch || *turn != Turn::Leaving);
+        self
+    }
+
+    /// Ends the test if the two differ, and says where they do first.
+    #[track_caller]
+    pub(crate) fn assert_is(&self, expected: &Snapshot, when: &str) {
+        for (now, then) in self.runs.iter().zip(&expected.runs) {
+            let ((function, now), (_, then)) = (now, then);
+            for ((caller, now), (_, then)) in now.iter().zip(then) {
+                assert_eq!(now, then, "what runs when {caller:?} calls {function:?}, {when}");
+            }
+        }
+        assert_eq!(self.patches, expected.patches, "patches, {when}");
+        assert_eq!(self.callbacks, expected.callbacks, "callbacks, {when}");
+        assert_eq!((&self.hooked, self.hooks), (&expected.hooked, expected.hooks), "hooks, {when}");
+        assert!(self == expected, "text, functions or missed calls differ {when}");
+    }
 }
 
 impl<const STUB: bool> World<STUB> {
@@ -178,6 +201,10 @@ impl<const STUB: bool> World<STUB> {
 
     pub(crate) fn state(&self, id: PatchId) -> State {
         self.engine.patch(id).expect("a known patch").state()
+    }
+
+    pub(crate) fn name(&self, id: PatchId) -> &'static str {
+        self.engine.patch(id).expect("a known patch").name
     }
 
     /// Takes all lines of the kernel log.

@@ -24,7 +24,7 @@ pub(crate) struct FuncSpec {
 }
 
 /// A patch module, as its author writes it down.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Spec {
     pub(crate) name: &'static str,
     pub(crate) text: Range,
@@ -32,6 +32,19 @@ pub(crate) struct Spec {
     pub(crate) objects: Vec<Option<&'static str>>,
     pub(crate) funcs: Vec<FuncSpec>,
     calls_originals: bool,
+}
+
+impl std::fmt::Debug for Spec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}:", self.name, if self.replace { ", cumulative" } else { "" })?;
+        for FuncSpec { object, name, position, .. } in &self.funcs {
+            write!(f, " {}.{name}", object.unwrap_or("vmlinux"))?;
+            if *position > 0 {
+                write!(f, ",{position}")?;
+            }
+        }
+        f.write_str(if self.calls_originals { ", calling originals" } else { "" })
+    }
 }
 
 impl Spec {
