@@ -304,10 +304,13 @@ impl<N: AsRef<str>> fmt::Display for Error<N> {
                 f,
                 "klp_patch.flags is {flags:#x}, which names two consistency models: KLP_IMMEDIATE goes with no other flag"
             ),
-            Error::Incompatible { patch, .. } => write!(
+            Error::Incompatible { patch, state } => write!(
                 f,
-                "Livepatch patch ({}) is not compatible with the already installed livepatches.",
-                patch.as_ref()
+                "Livepatch patch ({}) is not compatible with the already installed livepatches.\n\
+                 system state {:#x} is there in version {}: the patch has to declare that version or a newer one",
+                patch.as_ref(),
+                state.id,
+                state.version
             ),
         }
     }

@@ -79,9 +79,7 @@ impl Control {
         unused: &mut Option<Directory>,
     ) -> Result<(), Error<Name>> {
         let id = self.take_in(patch, unused).inspect_err(say)?;
-        self.publish(Some(id));
-        let enabled = self.enable(id);
-        self.publish(None);
+        let enabled = self.in_transition(id, |control| control.enable(id));
         if let Err(error) = enabled {
             *unused = Some(self.modules.remove(self.modules.len() - 1).directory);
             self.engine.remove(&Kernel, id)?;
@@ -151,7 +149,14 @@ impl Control {
         }
     }
 
-    /// Lets callbacks know where they are: see [`states`].
+    /// Does something that may run callbacks of a patch: for them it is the one in transition. See [`states`].
+    fn in_transition<R>(&mut self, id: PatchId, work: impl FnOnce(&mut Control) -> R) -> R {
+        self.publish(Some(id));
+        let result = work(self);
+        self.publish(self.engine.in_transition().map(|(id, _)| id));
+        result
+    }
+
     fn publish(&self, in_transition: Option<PatchId>) {
         let module = |id| self.modules.iter().find(|module| module.id == id).map(|module| module.patch);
         let there =
@@ -181,7 +186,7 @@ impl Control {
             let id = self.modules[index].id;
             let Ok(held) = self.engine.drain(&Kernel, id) else { continue };
             let Some(holder) = held else {
-                let _ = self.engine.remove(&Kernel, id);
+                let _ = self.in_transition(id, |control| control.engine.remove(&Kernel, id));
                 return Some(self.modules.remove(index));
             };
             if self.backoff >= LAST_LOOK_MS && !self.modules[index].holder_shown {
@@ -257,11 +262,11 @@ impl Control {
         if enable == self.is_enabled(id).map_err(|error| error.errno())? {
             return Err(Errno::EINVAL);
         }
-        let changed = match self.engine.in_transition() {
-            Some((other, _)) if other == id => self.engine.reverse(&Kernel, id).inspect_err(say),
-            _ if enable => self.enable(id),
-            _ => self.engine.disable(&Kernel, id).inspect_err(say),
-        };
+        let changed = self.in_transition(id, |control| match control.engine.in_transition() {
+            Some((other, _)) if other == id => control.engine.reverse(&Kernel, id).inspect_err(say),
+            _ if enable => control.enable(id),
+            _ => control.engine.disable(&Kernel, id).inspect_err(say),
+        });
         self.changed(id, changed)
     }
 
@@ -270,7 +275,7 @@ impl Control {
         if self.engine.in_transition().is_none_or(|(other, _)| other != id) {
             return Err(Errno::EINVAL);
         }
-        let forced = self.engine.force(&Kernel, id);
+        let forced = self.in_transition(id, |control| control.engine.force(&Kernel, id));
         self.changed(id, forced)
     }
 
@@ -357,8 +362,8 @@ extern "C" fn klp_rs_work() -> c_uint {
     {
         let mut guard = Guard::lock();
         let control = guard.control();
-        if control.engine.in_transition().is_some() {
-            control.engine.advance(&Kernel);
+        if let Some((id, _)) = control.engine.in_transition() {
+            control.in_transition(id, |control| control.engine.advance(&Kernel));
             control.show_blocked();
             control.write_back();
         }

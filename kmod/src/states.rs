@@ -17,7 +17,8 @@ static IN_TRANSITION: AtomicPtr<KlpPatch> = AtomicPtr::new(ptr::null_mut());
 
 /// Says which patches there are, those enabled later behind those enabled earlier, and which of them is in transition.
 ///
-/// With the lock held; before callbacks run, and again before the module of one of the patches is given up.
+/// With the lock held; before callbacks run, and again before the module of one of the patches is given up. While a patch is in
+/// transition none of them goes.
 pub(crate) fn publish(
     order: impl Iterator<Item = NonNull<KlpPatch>>,
     in_transition: Option<NonNull<KlpPatch>>,
