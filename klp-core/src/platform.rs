@@ -115,7 +115,7 @@ pub struct TaskId(pub Addr);
 /// Why a task cannot be switched now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hold {
-    /// It runs, so its stack changes.
+    /// It runs, so its stack changes; or it cannot be held still without stopping the machine.
     Running,
     /// It may return to this address, in code that changes.
     Code(Addr),

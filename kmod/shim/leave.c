@@ -18,6 +18,8 @@ DEFINE_STATIC_CALL_NULL(klp_wake_state, *(int (*)(struct task_struct *, unsigned
 
 static DECLARE_WAIT_QUEUE_HEAD(klp_gathered);
 static bool klp_gathering;
+/* Counts how often those that wait were let go. */
+static unsigned int klp_rounds;
 
 /* Requests that are still to be noticed. Their work is this module's text. */
 static atomic_t klp_asked = ATOMIC_INIT(0);
@@ -29,15 +31,17 @@ static void klp_leaves(struct callback_head *work)
 {
 	kfree(work);
 	if (!(current->flags & PF_EXITING)) {
+		unsigned int round;
 		bool waits;
 
-		/* Whoever changes what is asked stops the machine, which is then not between these. */
+		/* Whoever changes what is asked stops the machine afterwards, which is then not between these. */
 		preempt_disable();
-		waits = klp_gathering;
+		waits = READ_ONCE(klp_gathering);
+		round = READ_ONCE(klp_rounds);
 		klp_rs_leaves((u64)current, waits);
 		preempt_enable();
 		if (waits)
-			wait_event(klp_gathered, !READ_ONCE(klp_gathering));
+			wait_event(klp_gathered, READ_ONCE(klp_rounds) != round);
 	}
 	atomic_dec(&klp_asked);
 }
@@ -72,8 +76,10 @@ void klp_shim_ask_no_more(struct task_struct *task)
 void klp_shim_gather(bool wait)
 {
 	WRITE_ONCE(klp_gathering, wait);
-	if (!wait)
+	if (!wait) {
+		WRITE_ONCE(klp_rounds, klp_rounds + 1);
 		wake_up_all(&klp_gathered);
+	}
 }
 
 /* As klp_send_signals in kernel/livepatch/transition.c. */

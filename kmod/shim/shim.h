@@ -152,9 +152,9 @@ void klp_shim_stop_machine(klp_work_fn work, void *context);
 typedef bool (*klp_task_fn)(void *context, struct task_struct *task);
 void klp_shim_each_task(klp_task_fn each, void *context);
 void klp_shim_show_stopped(struct klp_task *shown, struct task_struct *task);
-/* `look` is called once, with the task held still; it must not sleep. */
+/* `look` is called with the task held still; it must not sleep. False if that takes stopping the machine. */
 typedef void (*klp_held_fn)(void *context, const struct klp_task *task);
-void klp_shim_hold(struct task_struct *task, klp_held_fn look, void *context);
+bool klp_shim_hold(struct task_struct *task, klp_held_fn look, void *context);
 /* About how many tasks there are. */
 size_t klp_shim_task_count(void);
 void klp_shim_pin(struct task_struct *task);

@@ -28,6 +28,10 @@
 DEFINE_STATIC_CALL_NULL(klp_call_held, *(int (*)(struct task_struct *, task_call_f, void *))NULL);
 static bool klp_have_call_held;
 
+static bool klp_stop_to_check;
+module_param_named(stop_to_check, klp_stop_to_check, bool, 0600);
+MODULE_PARM_DESC(stop_to_check, "look at tasks with the machine stopped only, as on kernels without task_call_func");
+
 static struct dentry *klp_debug;
 
 /* Whose stacks are shown; 0: everybody's. */
@@ -50,9 +54,10 @@ struct klp_tasks {
 
 bool klp_shim_call_held(struct task_struct *task, int (*call)(struct task_struct *, void *), void *data)
 {
-	if (klp_have_call_held)
-		static_call(klp_call_held)(task, call, data);
-	return klp_have_call_held;
+	if (!klp_have_call_held || READ_ONCE(klp_stop_to_check))
+		return false;
+	static_call(klp_call_held)(task, call, data);
+	return true;
 }
 
 int klp_sdk_walk_stack(struct task_struct *task, struct klp_stack *stack)

@@ -2,6 +2,7 @@
 /* /sys/kernel/klp/PATCH/OBJECT/FUNCTION,POS, laid out as Documentation/ABI/testing/sysfs-kernel-livepatch says. */
 #include <linux/kobject.h>
 #include <linux/kstrtox.h>
+#include <linux/pid.h>
 #include <linux/sched.h>
 #include <linux/sysfs.h>
 

@@ -207,25 +207,9 @@ static int klp_look(struct task_struct *task, void *data)
 	return 0;
 }
 
-struct klp_held_stopped {
-	struct klp_held held;
-	struct task_struct *task;
-};
-
-static void klp_look_stopped(void *data)
+bool klp_shim_hold(struct task_struct *task, klp_held_fn look, void *context)
 {
-	struct klp_held_stopped *stopped = data;
-	struct klp_task shown;
+	struct klp_held held = { .look = look, .context = context };
 
-	klp_shim_show_stopped(&shown, stopped->task);
-	stopped->held.look(stopped->held.context, &shown);
-}
-
-void klp_shim_hold(struct task_struct *task, klp_held_fn look, void *context)
-{
-	struct klp_held_stopped stopped = { .held = { .look = look, .context = context }, .task = task };
-
-	if (klp_shim_call_held(task, klp_look, &stopped.held))
-		return;
-	klp_shim_stop_machine(klp_look_stopped, &stopped);
+	return klp_shim_call_held(task, klp_look, &held);
 }

@@ -314,9 +314,10 @@ impl Control {
     }
 }
 
-/// Logs a refusal that the engine has not logged.
+/// Logs a refusal that the engine has not logged. The kernel says nothing of one that is only too early.
 fn say(error: &Error<Name>) {
-    Kernel.log(Level::Error, format_args!("{error}"));
+    let level = if let Error::InTransition { .. } = error { Level::Hint } else { Level::Error };
+    Kernel.log(level, format_args!("{error}"));
 }
 
 // The numbers of `enum klp_attr` in shim/shim.h.

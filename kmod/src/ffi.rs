@@ -161,7 +161,7 @@ unsafe extern "C" {
     pub(crate) fn klp_shim_stop_machine(work: WorkFn, context: *mut c_void);
     pub(crate) fn klp_shim_each_task(each: TaskFn, context: *mut c_void);
     pub(crate) fn klp_shim_show_stopped(shown: *mut KlpTask, task: *mut c_void);
-    pub(crate) fn klp_shim_hold(task: *mut c_void, look: HeldFn, context: *mut c_void);
+    pub(crate) fn klp_shim_hold(task: *mut c_void, look: HeldFn, context: *mut c_void) -> bool;
     pub(crate) fn klp_shim_task_count() -> usize;
     pub(crate) fn klp_shim_pin(task: *mut c_void);
     pub(crate) fn klp_shim_unpin(task: *mut c_void);

@@ -80,6 +80,7 @@ pub(crate) fn check(
             (check.switch)();
         }
     }
+    // As if it ran, if it cannot be held still: then it is looked at with the machine stopped.
     let mut check = Check { code, leave, switch, result: Err(Hold::Running) };
     // SAFETY: the task is pinned; `held` is called during the call only, with this context.
     unsafe { ffi::klp_shim_hold(pointer(task), held, (&raw mut check).cast()) };

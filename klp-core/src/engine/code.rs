@@ -3,7 +3,10 @@
 
 use crate::Addr;
 use crate::engine::Result;
+use crate::engine::func_stack::{self, FuncStack};
+use crate::patch::{Members, Object, Patch, PatchId};
 use crate::platform::{List, Platform, Range};
+use crate::universe::Universe;
 use crate::unwind::Frame;
 
 /// Ranges of text, by address and without overlaps.
@@ -31,7 +34,7 @@ impl<'a> Code<'a> {
 }
 
 /// Adds a range. On an error nothing is changed.
-pub(super) fn add<P: Platform>(ranges: &mut P::List<Range>, range: Range) -> Result<(), P> {
+fn add<P: Platform>(ranges: &mut P::List<Range>, range: Range) -> Result<(), P> {
     if range.size == 0 {
         return Ok(());
     }
@@ -52,6 +55,63 @@ pub(super) fn add<P: Platform>(ranges: &mut P::List<Range>, range: Range) -> Res
         } else {
             index += 1;
         }
+    }
+    Ok(())
+}
+
+/// What tasks must have left to be switched to `goal`.
+///
+/// On the way in: the functions that change, in every version that may be running; what is stacked below may have been
+/// enabled in the immediate model, so tasks may still be in what that replaced. On the way out: all text of the patch.
+pub(super) fn changing<P: Platform>(
+    platform: &P,
+    patches: &[Patch<P>],
+    stacks: &P::List<FuncStack<P>>,
+    index: usize,
+    goal: Universe,
+) -> Result<P::List<Range>, P> {
+    let patch = &patches[index];
+    let mut ranges = P::List::default();
+    if goal == Universe::Unpatched {
+        add::<P>(&mut ranges, patch.text)?;
+        return Ok(ranges);
+    }
+    for object in patch.objects.iter().filter(|object| object.patched) {
+        replaced(platform, patches, stacks, patch.id, object, &mut ranges)?;
+    }
+    if patch.replace {
+        let replaced = patches.iter().filter(|other| other.id != patch.id && other.members != Members::NONE);
+        for other in replaced {
+            add::<P>(&mut ranges, other.text)?;
+        }
+    }
+    Ok(ranges)
+}
+
+/// The functions of an object, and what has replaced them but the patch `but`.
+pub(super) fn replaced<P: Platform>(
+    platform: &P,
+    patches: &[Patch<P>],
+    stacks: &P::List<FuncStack<P>>,
+    but: PatchId,
+    object: &Object<P>,
+    ranges: &mut P::List<Range>,
+) -> Result<(), P> {
+    for func in object.funcs.iter() {
+        let Some(site) = func.site else { continue };
+        let mut added = Ok(());
+        platform.each_part(object.name, func.name, site.function, &mut |part| {
+            if added.is_ok() {
+                added = add::<P>(ranges, part);
+            }
+        });
+        added?;
+        func_stack::each_patch::<P>(stacks, func, |id| {
+            match patches.iter().find(|patch| patch.id == id && id != but) {
+                Some(patch) => add::<P>(ranges, patch.text),
+                None => Ok(()),
+            }
+        })?;
     }
     Ok(())
 }

@@ -20,13 +20,13 @@ use crate::engine::code::{self, Code};
 use crate::engine::func_stack::{self, FuncStack};
 use crate::engine::{Engine, Result};
 use crate::patch::{Leave, Members, Model, Object, Patch, PatchId, Switch};
-use crate::platform::{Hold, Level, List, Platform, Range, TaskId};
+use crate::platform::{Hold, Level, Platform, Range, TaskId};
 use crate::universe::{Listed, Universe, Universes};
 
 /// How often a transition is tried before whoever asked for it stops waiting.
 pub(super) const FIRST_ATTEMPTS: usize = 2;
 /// How many running tasks are checked in one stop of the machine.
-const BATCH: usize = 64;
+const BATCH: usize = 32;
 /// How long the tasks that stop at the border to user mode wait for the last, in milliseconds.
 const GATHER_MS: u64 = 200;
 /// How long tasks then run before they are gathered again, in milliseconds.
@@ -79,7 +79,7 @@ impl<P: Platform> Transition<P> {
             patch: id,
             model,
             goal,
-            code: changing(platform, &engine.patches, &engine.stacks, index, goal)?,
+            code: code::changing(platform, &engine.patches, &engine.stacks, index, goal)?,
             slots: table(platform, if model == Model::InTime { 0 } else { platform.task_count() })?,
             listed: false,
             since: platform.now_ms(),
@@ -177,40 +177,72 @@ impl<P: Platform> Transition<P> {
         }
     }
 
-    /// Step 4, task by task.
-    fn switch_each(&mut self, platform: &P) -> bool {
-        let (table, code, leave, goal) =
-            (self.universes(), Code::new(&self.code), self.model.leave(), self.goal);
-        let mut left = 0;
-        let mut running = [0; BATCH];
-        let mut count = 0;
-        for (place, task) in table.iter().filter(|(_, task)| task.universe() != goal) {
-            match platform.check(TaskId(task.task()), code, leave, &mut || task.switch(goal)) {
-                Ok(()) => {}
-                Err(hold) => {
-                    left += 1;
-                    if hold == Hold::InKernel {
-                        ask_to_leave(platform, &task);
+    /// Checks all tasks that `which` picks, in batches with the machine stopped where there is no other way, and calls
+    /// `switch` with those that may be switched, while they are held, and `each` with the others.
+    fn check_each(
+        &self,
+        platform: &P,
+        which: impl Fn(&Listed<'_>) -> bool,
+        switch: impl Fn(&Listed<'_>),
+        mut each: impl FnMut(&Listed<'_>, Hold),
+    ) {
+        let (table, code, leave) = (self.universes(), Code::new(&self.code), self.model.leave());
+        let mut tasks = table.iter().filter(|(_, task)| which(task)).map(|(_, task)| task);
+        let mut batch: [Option<(Listed<'_>, core::result::Result<(), Hold>)>; BATCH] =
+            [const { None }; BATCH];
+        loop {
+            let mut running = 0;
+            let mut last = true;
+            for task in &mut tasks {
+                match platform.check(TaskId(task.task()), code, leave, &mut || switch(&task)) {
+                    Ok(()) => {}
+                    Err(Hold::Running) => {
+                        batch[running] = Some((task, Ok(())));
+                        running += 1;
                     }
-                    if hold == Hold::Running && count < BATCH {
-                        running[count] = place;
-                        count += 1;
-                    }
+                    Err(hold) => each(&task, hold),
+                }
+                if running == BATCH {
+                    last = false;
+                    break;
                 }
             }
-        }
-        if count > 0 {
-            platform.stop_machine(&mut || {
-                for task in running[..count].iter().filter_map(|place| table.at(*place)) {
-                    if task.universe() != goal
-                        && platform.check_stopped(TaskId(task.task()), code, leave).is_ok()
-                    {
-                        task.switch(goal);
-                        left -= 1;
+            if running > 0 {
+                platform.stop_machine(&mut || {
+                    for (task, checked) in batch[..running].iter_mut().flatten() {
+                        *checked = platform.check_stopped(TaskId(task.task()), code, leave);
+                        if checked.is_ok() {
+                            switch(task);
+                        }
                     }
+                });
+            }
+            for (task, checked) in batch[..running].iter_mut().filter_map(Option::take) {
+                if let Err(hold) = checked {
+                    each(&task, hold);
                 }
-            });
+            }
+            if last {
+                break;
+            }
         }
+    }
+
+    /// Step 4, task by task.
+    fn switch_each(&mut self, platform: &P) -> bool {
+        let goal = self.goal;
+        let mut left = 0;
+        self.check_each(
+            platform,
+            |task| task.universe() != goal,
+            |task| task.switch(goal),
+            |task, hold| {
+                left += 1;
+                if hold == Hold::InKernel {
+                    ask_to_leave(platform, task);
+                }
+            },
+        );
         if left > 0 && self.wake_due(platform) {
             for (_, task) in self.universes().iter().filter(|(_, task)| task.universe() != goal) {
                 platform.wake(TaskId(task.task()));
@@ -261,14 +293,18 @@ impl<P: Platform> Transition<P> {
         // Those that are not listed yet are in no other universe than the others.
         let here = self.goal.other();
         if self.list(platform, here, here).is_ok() {
-            let code = Code::new(&self.code);
-            for (_, task) in self.universes().iter().filter(|(_, task)| !task.is_waiting()) {
-                let id = TaskId(task.task());
-                if platform.check(id, code, Leave::Kernel, &mut || {}) == Err(Hold::InKernel) {
-                    ask_to_leave(platform, &task);
-                    platform.wake(id);
-                }
-            }
+            self.check_each(
+                platform,
+                |task| !task.is_waiting(),
+                // It counts when all are outside at once.
+                |_| {},
+                |task, hold| {
+                    if hold == Hold::InKernel {
+                        ask_to_leave(platform, task);
+                        platform.wake(TaskId(task.task()));
+                    }
+                },
+            );
             if self.switch_all(platform) {
                 return true;
             }
@@ -316,7 +352,7 @@ impl<P: Platform> Transition<P> {
     /// [`Error::NoMemory`](crate::Error::NoMemory); nothing was changed.
     pub(super) fn reverse(&mut self, engine: &Engine<P>, platform: &P, index: usize) -> Result<bool, P> {
         let goal = self.goal.other();
-        let code = changing(platform, &engine.patches, &engine.stacks, index, goal)?;
+        let code = code::changing(platform, &engine.patches, &engine.stacks, index, goal)?;
         // Those that were born since are where the others were to go.
         if self.listed {
             self.list(platform, self.goal, goal)?;
@@ -358,15 +394,15 @@ impl<P: Platform> Transition<P> {
 
     /// As [`Engine::each_blocked`].
     pub(super) fn each_blocked(&self, platform: &P, each: &mut dyn FnMut(TaskId, Hold, u64)) {
-        let (table, code, leave) = (self.universes(), Code::new(&self.code), self.model.leave());
+        let (code, leave) = (Code::new(&self.code), self.model.leave());
         let age = platform.now_ms().saturating_sub(self.since);
         if self.lists() {
-            for (_, task) in table.iter().filter(|(_, task)| task.universe() != self.goal) {
-                let task = TaskId(task.task());
-                if let Err(hold) = platform.check(task, code, leave, &mut || {}) {
-                    each(task, hold, age);
-                }
-            }
+            self.check_each(
+                platform,
+                |task| task.universe() != self.goal && !task.is_waiting(),
+                |_| {},
+                |task, hold| each(TaskId(task.task()), hold, age),
+            );
             return;
         }
         let mut shown = [None; SHOWN];
@@ -400,7 +436,7 @@ impl<P: Platform> Transition<P> {
         object: &Object<P>,
     ) -> Result<(), P> {
         if self.goal == Universe::Patched {
-            replaced_code(platform, patches, stacks, self.patch, object, &mut self.code)?;
+            code::replaced(platform, patches, stacks, self.patch, object, &mut self.code)?;
         }
         Ok(())
     }
@@ -429,61 +465,4 @@ fn switch_everybody(table: Universes<'_>, goal: Universe) {
 /// An empty table with room for so many tasks.
 fn table<P: Platform>(platform: &P, tasks: usize) -> Result<P::Slots, P> {
     Ok(platform.new_slots(Universes::slots_for(tasks))?)
-}
-
-/// What tasks must have left to be switched to `goal`.
-///
-/// On the way in: the functions that change, in every version that may be running; what is stacked below may have been
-/// enabled in the immediate model, so tasks may still be in what that replaced. On the way out: all text of the patch.
-fn changing<P: Platform>(
-    platform: &P,
-    patches: &[Patch<P>],
-    stacks: &P::List<FuncStack<P>>,
-    index: usize,
-    goal: Universe,
-) -> Result<P::List<Range>, P> {
-    let patch = &patches[index];
-    let mut ranges = P::List::default();
-    if goal == Universe::Unpatched {
-        code::add::<P>(&mut ranges, patch.text)?;
-        return Ok(ranges);
-    }
-    for object in patch.objects.iter().filter(|object| object.patched) {
-        replaced_code(platform, patches, stacks, patch.id, object, &mut ranges)?;
-    }
-    if patch.replace {
-        let replaced = patches.iter().filter(|other| other.id != patch.id && other.members != Members::NONE);
-        for other in replaced {
-            code::add::<P>(&mut ranges, other.text)?;
-        }
-    }
-    Ok(ranges)
-}
-
-/// The functions of an object, and what has replaced them but the patch `but`.
-fn replaced_code<P: Platform>(
-    platform: &P,
-    patches: &[Patch<P>],
-    stacks: &P::List<FuncStack<P>>,
-    but: PatchId,
-    object: &Object<P>,
-    ranges: &mut P::List<Range>,
-) -> Result<(), P> {
-    for func in object.funcs.iter() {
-        let Some(site) = func.site else { continue };
-        let mut added = Ok(());
-        platform.each_part(object.name, func.name, site.function, &mut |part| {
-            if added.is_ok() {
-                added = code::add::<P>(ranges, part);
-            }
-        });
-        added?;
-        func_stack::each_patch::<P>(stacks, func, |id| {
-            match patches.iter().find(|patch| patch.id == id && id != but) {
-                Some(patch) => code::add::<P>(ranges, patch.text),
-                None => Ok(()),
-            }
-        })?;
-    }
-    Ok(())
 }
