@@ -21,7 +21,6 @@ use crate::system_state;
 use crate::universe::Universe;
 
 use func_stack::FuncStack;
-use objects::Callbacks;
 use transition::Transition;
 
 /// What the engine returns for a platform.
@@ -155,7 +154,7 @@ impl<P: Platform> Engine<P> {
             None => {
                 self.set_members(index, Members::NONE);
                 self.publish_all();
-                self.take_back(platform, index, Unfinished::Unpatching, false);
+                self.take_back(index, Unfinished::Unpatching, false);
             }
             Some(transition) => {
                 self.set_members(index, Members::PATCHED);
@@ -339,7 +338,7 @@ impl<P: Platform> Engine<P> {
             for other in 0..self.patches.len() {
                 if other != index && self.patches[other].state == State::Enabled {
                     // "Any callbacks from the replaced patches are ignored" (cumulative-patches.rst, Limitations).
-                    self.take_back(platform, other, Unfinished::Nothing, left);
+                    self.take_back(other, Unfinished::Nothing, left);
                 }
             }
         }
@@ -348,9 +347,9 @@ impl<P: Platform> Engine<P> {
     }
 
     /// Removes the redirects of a patch that is no member of a universe any more; it drains from then on.
-    fn take_back(&mut self, platform: &P, index: usize, unfinished: Unfinished, left: bool) {
+    fn take_back(&mut self, index: usize, unfinished: Unfinished, left: bool) {
         for object in (0..self.patches[index].objects.len()).rev() {
-            self.unpatch_object(platform, index, object, Callbacks::Ignored);
+            self.unpatch_object(index, object);
         }
         let patch = &mut self.patches[index];
         patch.members = Members::NONE;
@@ -405,7 +404,7 @@ impl<P: Platform> Engine<P> {
         match goal {
             Universe::Patched => self.finish_patching(platform, index, left),
             Universe::Unpatched => {
-                self.take_back(platform, index, Unfinished::Unpatching, left);
+                self.take_back(index, Unfinished::Unpatching, left);
                 // Text that is known to be left needs no draining, and its patch no waiting.
                 if left {
                     self.finish_unpatching(platform, index);

@@ -6,14 +6,6 @@ use crate::error::Error;
 use crate::patch::{Members, Object};
 use crate::platform::{Callback, Level, Platform};
 
-/// Whether unpatching an object runs its callbacks.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Callbacks {
-    Run,
-    /// They run later, or never.
-    Ignored,
-}
-
 impl<P: Platform> Engine<P> {
     /// Patches a module that is being loaded, before its code runs.
     ///
@@ -59,16 +51,29 @@ impl<P: Platform> Engine<P> {
     /// As `klp_module_coming` in `kernel/livepatch/core.c`.
     fn patch_loading(&mut self, platform: &P, patch: usize, object: usize, module: &str) -> Result<(), P> {
         let name = self.patches[patch].name;
-        platform.log(
-            Level::Notice,
-            format_args!("applying patch '{}' to loading module '{module}'", name.as_ref()),
-        );
-        resolve::resolve(platform, &mut self.patches[patch].objects[object])
-            .inspect_err(|error| platform.log(Level::Error, format_args!("{error}")))?;
-        self.prepare_object(platform, patch, object)?;
-        let published = self.publish_object(platform, patch, object);
-        if let Err(error) = published {
-            self.cancel_object(platform, patch, object);
+        let name = name.as_ref();
+        resolve::resolve(platform, &mut self.patches[patch].objects[object]).inspect_err(|error| {
+            platform.log(Level::Error, format_args!("{error}"));
+            let errno = error.errno().0;
+            platform.log(
+                Level::Warning,
+                format_args!("failed to initialize patch '{name}' for module '{module}' (-{errno})"),
+            );
+        })?;
+        platform.log(Level::Notice, format_args!("applying patch '{name}' to loading module '{module}'"));
+        self.pre_patch(platform, patch, object)?;
+        let patched = self.patch_object(platform, patch, object).and_then(|()| {
+            self.publish_object(platform, patch, object)
+                .inspect_err(|error| platform.log(Level::Error, format_args!("{error}")))
+        });
+        if let Err(error) = patched {
+            let errno = error.errno().0;
+            platform.log(
+                Level::Warning,
+                format_args!("failed to apply patch '{name}' to module '{module}' (-{errno})"),
+            );
+            self.cancel_object(patch, object);
+            self.call_back_object(platform, patch, object, Callback::PostUnpatch);
             return Err(error);
         }
         if !self.is_in_transition(patch) {
@@ -94,19 +99,21 @@ impl<P: Platform> Engine<P> {
 
     /// Takes back what was done to a module that is being unloaded, after its code last ran.
     pub fn object_going(&mut self, platform: &P, module: &str) {
-        for patch in (0..self.patches.len()).rev() {
+        for patch in 0..self.patches.len() {
             let Some(object) = self.object_named(patch, module) else { continue };
-            if self.patches[patch].objects[object].patched {
+            // One that is unpatched and whose patch has not drained has a callback left to run.
+            if self.patches[patch].objects[object].prepared {
                 let name = self.patches[patch].name;
                 // As klp_cleanup_module_patches_limited in kernel/livepatch/core.c.
-                if !self.is_in_transition(patch) {
+                if self.patches[patch].objects[object].patched && !self.is_in_transition(patch) {
                     self.call_back_object(platform, patch, object, Callback::PreUnpatch);
                 }
                 platform.log(
                     Level::Notice,
                     format_args!("reverting patch '{}' on unloading module '{module}'", name.as_ref()),
                 );
-                self.unpatch_object(platform, patch, object, Callbacks::Run);
+                self.unpatch_object(patch, object);
+                self.call_back_object(platform, patch, object, Callback::PostUnpatch);
             }
             for func in self.patches[patch].objects[object].funcs.iter_mut() {
                 if func.published {
@@ -139,7 +146,11 @@ impl<P: Platform> Engine<P> {
             // A module that came while the patch was not enabled has not been looked at yet.
             resolve::resolve(platform, &mut self.patches[patch].objects[object])
                 .inspect_err(|error| platform.log(Level::Error, format_args!("{error}")))?;
-            self.prepare_object(platform, patch, object)?;
+            self.pre_patch(platform, patch, object)?;
+            self.patch_object(platform, patch, object).inspect_err(|_| {
+                let name = named.as_ref().map_or("vmlinux", AsRef::as_ref);
+                platform.log(Level::Warning, format_args!("failed to patch object '{name}'"));
+            })?;
         }
         Ok(())
     }
@@ -147,30 +158,35 @@ impl<P: Platform> Engine<P> {
     /// Takes [`prepare_objects`](Self::prepare_objects) back: nothing has run the replacements.
     pub(super) fn cancel_objects(&mut self, platform: &P, patch: usize) {
         for object in 0..self.patches[patch].objects.len() {
-            self.cancel_object(platform, patch, object);
+            self.cancel_object(patch, object);
         }
+        // As the kernel does: what a pre-patch callback set up, the post-unpatch callback takes down.
+        self.call_back(platform, patch, Callback::PostUnpatch);
+    }
+
+    /// Runs an object's pre-patch callback. Its refusal was logged.
+    fn pre_patch(&mut self, platform: &P, patch: usize, object: usize) -> Result<(), P> {
+        let object = &mut self.patches[patch].objects[object];
+        platform.callback(object.callbacks, Callback::PrePatch).map_err(|errno| {
+            let error = Error::Callback { object: object.name, errno };
+            platform.log(Level::Warning, format_args!("{error}"));
+            error
+        })?;
+        object.prepared = true;
+        Ok(())
     }
 
     /// Hooks an object's functions and puts the replacements on their stacks, without anything running them yet. What
     /// refused was logged, and is taken back.
-    fn prepare_object(&mut self, platform: &P, patch: usize, object: usize) -> Result<(), P> {
+    fn patch_object(&mut self, platform: &P, patch: usize, object: usize) -> Result<(), P> {
         let id = self.patches[patch].id;
-        let Object { name, callbacks, funcs, patched, prepared } = &mut self.patches[patch].objects[object];
-        let display = name.as_ref().map_or("vmlinux", AsRef::as_ref);
-        platform.callback(*callbacks, Callback::PrePatch).map_err(|errno| {
-            let error = Error::Callback { object: *name, errno };
-            platform.log(Level::Warning, format_args!("{error}"));
-            error
-        })?;
-        *prepared = true;
+        let Object { funcs, patched, .. } = &mut self.patches[patch].objects[object];
         for index in 0..funcs.len() {
             if let Err(error) = func_stack::push(platform, &mut self.stacks, id, &funcs[index]) {
                 platform.log(Level::Error, format_args!("{error}"));
-                platform.log(Level::Warning, format_args!("failed to patch object '{display}'"));
                 for func in funcs[..index].iter().rev() {
                     func_stack::cancel(&mut self.stacks, id, func);
                 }
-                self.cancel_object(platform, patch, object);
                 return Err(error);
             }
         }
@@ -178,7 +194,8 @@ impl<P: Platform> Engine<P> {
         Ok(())
     }
 
-    fn cancel_object(&mut self, platform: &P, patch: usize, object: usize) {
+    /// Takes [`patch_object`](Self::patch_object) back: nothing has run the replacements.
+    fn cancel_object(&mut self, patch: usize, object: usize) {
         let id = self.patches[patch].id;
         let Object { funcs, patched, .. } = &mut self.patches[patch].objects[object];
         if core::mem::replace(patched, false) {
@@ -186,8 +203,6 @@ impl<P: Platform> Engine<P> {
                 func_stack::cancel(&mut self.stacks, id, func);
             }
         }
-        // As the kernel does: what the pre-patch callback set up, the post-unpatch callback takes down.
-        self.call_back_object(platform, patch, object, Callback::PostUnpatch);
     }
 
     /// From now on calls may reach the replacements.
@@ -197,15 +212,14 @@ impl<P: Platform> Engine<P> {
         }
     }
 
-    pub(super) fn unpatch_object(&mut self, platform: &P, patch: usize, object: usize, run: Callbacks) {
+    /// Takes the redirects of an object's functions back, if there are any. No universe has its patch as a member, or its
+    /// code runs no more.
+    pub(super) fn unpatch_object(&mut self, patch: usize, object: usize) {
         let id = self.patches[patch].id;
         let Object { funcs, patched, .. } = &mut self.patches[patch].objects[object];
         if core::mem::replace(patched, false) {
             for func in funcs.iter().rev() {
                 func_stack::remove(&mut self.stacks, id, func);
-            }
-            if run == Callbacks::Run {
-                self.call_back_object(platform, patch, object, Callback::PostUnpatch);
             }
         }
     }

@@ -122,8 +122,8 @@ fn a_refused_module_leaves_nothing_behind<const STUB: bool>() {
         world.snapshot().assert_is(&before, "after a refusal");
         let log = [
             "applying patch 'p0' to loading module 'm'".to_string(),
-            "applying patch 'p1' to loading module 'm'".to_string(),
             refused.to_string(),
+            "failed to initialize patch 'p1' for module 'm' (-22)".to_string(),
             "patch 'p1' failed for module 'm', refusing to load module 'm'".to_string(),
             "reverting patch 'p0' on unloading module 'm'".to_string(),
         ];
