@@ -82,16 +82,18 @@ void klp_shim_gather(bool wait)
 	}
 }
 
-/* As klp_send_signals in kernel/livepatch/transition.c. */
+/*
+ * Kernel threads as klp_send_signals in kernel/livepatch/transition.c wakes them. Others as the freezer does
+ * (fake_signal_wake_up in kernel/freezer.c), but without the lock: a flag that recalc_sigpending() clears meanwhile is set
+ * again the next time. Not with TIF_NOTIFY_SIGNAL: on powerpc a signal that comes while the task runs its work enters its
+ * handler with half of the registers then, as interrupt_exit_user_prepare_main() restores all for TIF_SIGPENDING only.
+ */
 void klp_shim_wake(struct task_struct *task)
 {
-	if (task->flags & PF_KTHREAD) {
-		static_call(klp_wake_state)(task, TASK_INTERRUPTIBLE);
-	} else {
-		set_tsk_thread_flag(task, TIF_NOTIFY_SIGNAL);
-		if (!static_call(klp_wake_state)(task, TASK_INTERRUPTIBLE))
-			kick_process(task);
-	}
+	if (!(task->flags & PF_KTHREAD))
+		set_tsk_thread_flag(task, TIF_SIGPENDING);
+	if (!static_call(klp_wake_state)(task, TASK_INTERRUPTIBLE))
+		kick_process(task);
 }
 
 int klp_shim_leave_init(void)

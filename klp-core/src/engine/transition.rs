@@ -381,8 +381,10 @@ impl<P: Platform> Transition<P> {
         self.scatter(platform);
         platform.synchronise();
         platform.show_universes(None);
-        // Tasks that switch themselves look at the table outside of callbacks.
-        platform.synchronise();
+        if self.model.leave() == Leave::Kernel {
+            // Tasks that switch themselves look at the table outside of callbacks.
+            platform.synchronise();
+        }
         for (_, task) in self.universes().iter() {
             let id = TaskId(task.task());
             if task.is_asked() {
