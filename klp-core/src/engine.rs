@@ -251,6 +251,11 @@ impl<P: Platform> Engine<P> {
         self.transition.as_ref().map(|transition| (transition.patch(), transition.goal()))
     }
 
+    /// For how many milliseconds the transition, if there is one, has been under way, or turned around.
+    pub fn transition_age(&self, platform: &P) -> u64 {
+        self.transition.as_ref().map_or(0, |transition| transition.age(platform))
+    }
+
     /// Whether tasks wait at the border to user mode for the transition to go on: the next [`advance`](Self::advance) is
     /// due within milliseconds.
     pub fn is_gathering(&self) -> bool {

@@ -37,6 +37,8 @@ struct PatchModule {
 
 const FIRST_LOOK_MS: u32 = 10;
 const LAST_LOOK_MS: u32 = 1_000;
+/// A transition that takes longer says where to read why. The kernel says nothing of the kind, so not too soon.
+const SHOW_BLOCKED_MS: u64 = 10_000;
 /// While tasks are kept from going on.
 const GATHERING_MS: u32 = 10;
 
@@ -209,17 +211,21 @@ impl Control {
         None
     }
 
-    /// Says once who holds a transition up that takes long.
+    /// Says once where to read who holds a transition up that takes long.
     fn show_blocked(&mut self) {
         let Some((id, _)) = self.engine.in_transition() else { return };
-        let Some(module) = self.modules.iter_mut().find(|module| module.id == id) else { return };
-        if self.backoff < LAST_LOOK_MS || core::mem::replace(&mut module.holder_shown, true) {
+        let Some(module) = self.modules.iter_mut().find(|module| module.id == id && !module.holder_shown)
+        else {
+            return;
+        };
+        if self.engine.transition_age(&Kernel) < SHOW_BLOCKED_MS {
             return;
         }
-        let mut count = 0;
-        self.engine.each_blocked(&Kernel, &mut |_, _, _| count += 1);
+        module.holder_shown = true;
         if let Ok(patch) = self.engine.patch(id) {
             let name = patch.name.as_ref();
+            let mut count = 0;
+            self.engine.each_blocked(&Kernel, &mut |_, _, _| count += 1);
             Kernel.log(
                 Level::Hint,
                 format_args!(

@@ -96,6 +96,10 @@ impl<P: Platform> Transition<P> {
         self.goal
     }
 
+    pub(super) fn age(&self, platform: &P) -> u64 {
+        platform.now_ms().saturating_sub(self.since)
+    }
+
     pub(super) fn is_gathering(&self) -> bool {
         matches!(self.gathering, Gathering::Until(_))
     }
@@ -397,7 +401,7 @@ impl<P: Platform> Transition<P> {
     /// As [`Engine::each_blocked`].
     pub(super) fn each_blocked(&self, platform: &P, each: &mut dyn FnMut(TaskId, Hold, u64)) {
         let (code, leave) = (Code::new(&self.code), self.model.leave());
-        let age = platform.now_ms().saturating_sub(self.since);
+        let age = self.age(platform);
         if self.lists() {
             self.check_each(
                 platform,
