@@ -15,6 +15,8 @@ pub struct Case {
     pub name: String,
     /// The document and section it comes from.
     pub source: String,
+    /// The kernel warns once during the case, and these words are in its warning: it is what the case is about.
+    pub warns: Option<String>,
 }
 
 impl Case {
@@ -64,7 +66,7 @@ fn parse(text: &str) -> Result<Case> {
             .map(|value| value.trim().to_owned())
             .with_context(|| format!("expected a line '# {key}: …' in the script's header"))
     };
-    Ok(Case { id: field("id")?, name: field("name")?, source: field("source")? })
+    Ok(Case { id: field("id")?, name: field("name")?, source: field("source")?, warns: field("warns").ok() })
 }
 
 #[cfg(test)]
@@ -76,12 +78,15 @@ mod tests {
         let case = parse("# SPDX\n# id: G1.2\n# name: it works\n# source: livepatch.rst, \"x\"\n").unwrap();
         assert_eq!((case.id.as_str(), case.name.as_str()), ("G1.2", "it works"));
         assert_eq!(case.source, "livepatch.rst, \"x\"");
+        assert_eq!(case.warns, None);
+        let case = parse("# id: G1.2\n# name: it works\n# source: x\n# warns: foo\n").unwrap();
+        assert_eq!(case.warns.as_deref(), Some("foo"));
         assert!(parse("# id: G1.2\n# name: it works\n").is_err(), "a case without a source");
     }
 
     #[test]
     fn a_filter_names_a_case_or_its_group_and_nothing_else() {
-        let case = Case { id: "G1.2".into(), name: String::new(), source: String::new() };
+        let case = Case { id: "G1.2".into(), name: String::new(), source: String::new(), warns: None };
         assert!(case.matches("G1.2") && case.matches("G1"));
         assert!(!case.matches("G1.") && !case.matches("G") && !case.matches("G1.20"));
     }

@@ -165,7 +165,7 @@ fn results_of(kernel: &Kernel, cases: &[Case], run: &RunResult) -> Vec<CaseResul
         let log = logs.get(&case.id).cloned().unwrap_or_default();
         let outcome = match reported.get(&case.id) {
             None => Outcome::Failed(format!("the guest ended during this case: {}", ending(run))),
-            Some(line) => judge(line, &log),
+            Some(line) => judge(line, &log, case.warns.as_deref()),
         };
         let ended = !reported.contains_key(&case.id);
         results.push(CaseResult {
@@ -200,9 +200,24 @@ fn results_explain(reported: &BTreeMap<String, ktap::Line>, run: &RunResult) -> 
     failed && matches!(run.end, qemu::End::Exited(_)) && run.findings.is_empty() || within
 }
 
-fn judge(line: &ktap::Line, log: &str) -> Outcome {
-    if let Some(finding) = klog::scan(log).first() {
+/// `warns`: what the one warning says that the case is about.
+fn judge(line: &ktap::Line, log: &str, warns: Option<&str>) -> Outcome {
+    let findings = klog::scan(log);
+    let (expected, others): (Vec<_>, Vec<_>) = findings.iter().partition(|finding| {
+        finding.kind == klog::Kind::Warning
+            && warns.is_some_and(|words| finding.context.iter().any(|line| line.contains(words)))
+    });
+    if let Some(finding) = others.first() {
         return Outcome::Failed(format!("the kernel complained: {finding}"));
+    }
+    if let Some(words) = warns
+        && expected.len() != 1
+        && line.skip.is_none()
+    {
+        let count = expected.len();
+        return Outcome::Failed(format!(
+            "expected one warning of the kernel's with '{words}', found {count}"
+        ));
     }
     match (&line.skip, line.ok) {
         (Some(reason), _) if reason.is_empty() => Outcome::Failed("skipped without a reason".to_owned()),
@@ -255,14 +270,33 @@ mod tests {
     #[test]
     fn a_case_that_says_ok_has_failed_if_the_kernel_warned() {
         let line = ktap::parse("ok 1 G1.1 x\n").remove("G1.1").unwrap();
-        assert!(matches!(judge(&line, "all is well\n"), Outcome::Passed));
+        assert!(matches!(judge(&line, "all is well\n", None), Outcome::Passed));
         let log = "[    1.000000] WARNING: CPU: 0 PID: 1 at kernel/foo.c:1 foo+0x1/0x2\n";
-        assert!(matches!(judge(&line, log), Outcome::Failed(_)));
+        assert!(matches!(judge(&line, log, None), Outcome::Failed(_)));
+    }
+
+    #[test]
+    fn a_warning_that_a_case_is_about_has_to_be_there_once_and_alone() {
+        let line = ktap::parse("ok 1 G1.1 x\n").remove("G1.1").unwrap();
+        let warning = |name: &str| {
+            format!(
+                "[    1.000000] ------------[ cut here ]------------\n\
+                 [    1.000000] WARNING: CPU: 0 PID: 1 at kernel/a.c:1 {name}+0x1/0x2\n\
+                 [    1.000000] ---[ end trace 0000000000000000 ]---\n"
+            )
+        };
+        let passes = |log: &str| matches!(judge(&line, log, Some("foo")), Outcome::Passed);
+        assert!(passes(&warning("foo")));
+        assert!(!passes("all is well\n"));
+        assert!(!passes(&warning("bar")));
+        assert!(!passes(&(warning("foo") + &warning("foo"))));
+        assert!(!passes(&(warning("foo") + &warning("bar"))));
+        assert!(!passes(&(warning("foo") + "[    1.000000] BUG: foo\n")));
     }
 
     #[test]
     fn a_skip_needs_a_reason() {
         let line = ktap::parse("ok 1 G1.1 x # SKIP\n").remove("G1.1").unwrap();
-        assert!(matches!(judge(&line, ""), Outcome::Failed(_)));
+        assert!(matches!(judge(&line, "", None), Outcome::Failed(_)));
     }
 }

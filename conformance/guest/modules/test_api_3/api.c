@@ -1,0 +1,1 @@
+../test_api_1/api.c
