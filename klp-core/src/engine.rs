@@ -15,7 +15,7 @@ mod resolve;
 mod transition;
 
 use crate::error::Error;
-use crate::patch::{Members, Model, Patch, PatchId, State, Unfinished};
+use crate::patch::{Leave, Members, Model, Patch, PatchId, State, Unfinished};
 use crate::platform::{Callback, Hold, Holder, Level, List, Platform, TaskId};
 use crate::system_state;
 use crate::universe::Universe;
@@ -394,6 +394,8 @@ impl<P: Platform> Engine<P> {
         let Some(transition) = self.transition.take() else { return };
         let Ok(index) = self.index(transition.patch()) else { return };
         let goal = transition.goal();
+        // Whoever leaves the kernel may still run what lies between there and user mode, which may be of the patch.
+        let left = left && self.patches[index].model.leave() != Leave::Kernel;
         let (mine, replaced) = match goal {
             Universe::Patched => (Members::BOTH, Members::NONE),
             Universe::Unpatched => (Members::NONE, Members::BOTH),
