@@ -21,6 +21,11 @@ skip() {
     exit 4
 }
 
+# note WORDS...: a line of the report, whatever becomes of the case.
+note() {
+    echo "$*" >>"$KLP_TMP/notes"
+}
+
 # expect FOUND EXPECTED WHAT...
 expect() {
     [ "$1" = "$2" ] && return
@@ -185,14 +190,16 @@ unharmed() {
 }
 
 # fail_each MODULE [PARAMETER...]: loads it again and again, with the first allocation of klp.ko failing, then the second
-# and so on, until none is left to fail. Each time it has to be refused, and the kernel unharmed.
+# and so on, until none is left to fail; or every $fail_step-th of them. Each time it has to be refused, and the kernel unharmed.
 fail_each() {
+    module=$1
+    shift
     nth=0
     while :; do
-        nth=$((nth + 1))
+        nth=$((nth + ${fail_step:-1}))
         [ $nth -le 500 ] || fail "allocation $nth still fails"
         echo $nth >/sys/module/klp/parameters/fail_nth
-        if insmod_once "$KLP_MODULES/$1.ko" "$2" >"$KLP_TMP/said" 2>&1; then
+        if insmod_once "$KLP_MODULES/$module.ko" "$@" >"$KLP_TMP/said" 2>&1; then
             break
         fi
         grep -q "Cannot allocate memory" "$KLP_TMP/said" ||

@@ -48,13 +48,15 @@ snapshot() {
         [ -d "$patch" ] && echo "patch $patch"
     done
     [ -d /sys/kernel/klp ] || echo "no /sys/kernel/klp"
-    grep -s '' /sys/module/klp/parameters/fail_nth "$KLP_TRACING/enabled_functions" "$KLP_TRACING/current_tracer" \
+    grep -s '' /sys/module/klp/parameters/* "$KLP_TRACING/enabled_functions" "$KLP_TRACING/current_tracer" \
         "$KLP_TRACING/kprobe_events" /proc/cmdline /proc/version
 }
 
 # Takes everything back that a case may have left.
 clean_up() {
-    echo 0 >/sys/module/klp/parameters/fail_nth
+    sed -n 's|^\(/sys/module/klp/parameters/[^:]*\):|\1 |p' "$KLP_TMP/before" | while read -r parameter value; do
+        echo "$value" >"$parameter"
+    done
     echo nop >"$KLP_TRACING/current_tracer"
     echo 0 >"$KLP_TRACING/events/enable"
     echo >"$KLP_TRACING/kprobe_events"
@@ -79,7 +81,7 @@ end_jobs() {
 # run_case NUMBER FILE
 run_case() {
     id=$(header "$2" id)
-    rm -f "$KLP_TMP/diagnostics" "$KLP_TMP/skip"
+    rm -f "$KLP_TMP/diagnostics" "$KLP_TMP/skip" "$KLP_TMP/notes"
     limit=$(header "$2" timeout)
     : "${limit:=$KLP_CASE_TIMEOUT}"
     mark begin "$id"
@@ -116,6 +118,7 @@ run_case() {
         [ $status -eq 0 ] || [ -s "$KLP_TMP/diagnostics" ] || echo "it ended with status $status" >"$KLP_TMP/diagnostics"
         sed 's/^/# /' "$KLP_TMP/diagnostics" "$KLP_TMP/out"
     fi
+    [ ! -f "$KLP_TMP/notes" ] || sed "s/^/# $id: /" "$KLP_TMP/notes"
     printf '# %s took %d.%02d s\n' "$id" $((took / 100)) $((took % 100))
     skipped=
     [ "$verdict" = ok ] && [ $status -eq 4 ] && skipped=" # SKIP $(cat "$KLP_TMP/skip")"

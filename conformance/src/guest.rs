@@ -8,6 +8,7 @@ pub mod cases;
 pub mod ktap;
 pub(crate) mod modules;
 pub(crate) mod run;
+mod user;
 
 pub use cases::Case;
 pub use modules::build_all;

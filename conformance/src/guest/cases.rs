@@ -17,7 +17,12 @@ pub struct Case {
     pub source: String,
     /// The kernel warns once during the case, and these words are in its warning: it is what the case is about.
     pub warns: Option<String>,
+    /// How many processors the guest has that it runs in.
+    pub cpus: u32,
 }
+
+/// Unless a case says otherwise.
+const CPUS: u32 = 2;
 
 impl Case {
     /// Whether a filter names the case: its id, or the beginning of it up to a dot (`G5` names `G5.1`).
@@ -59,14 +64,21 @@ fn read(path: &Path) -> Result<Case> {
 }
 
 fn parse(text: &str) -> Result<Case> {
-    let field = |key: &str| {
+    let optional = |key: &str| {
         text.lines()
             .filter_map(|line| line.strip_prefix("# "))
             .find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
             .map(|value| value.trim().to_owned())
-            .with_context(|| format!("expected a line '# {key}: …' in the script's header"))
     };
-    Ok(Case { id: field("id")?, name: field("name")?, source: field("source")?, warns: field("warns").ok() })
+    let field = |key: &str| {
+        optional(key).with_context(|| format!("expected a line '# {key}: …' in the script's header"))
+    };
+    let cpus = match optional("cpus") {
+        Some(cpus) => cpus.parse().with_context(|| format!("'{cpus}' is no number of processors"))?,
+        None => CPUS,
+    };
+    let (id, name, source) = (field("id")?, field("name")?, field("source")?);
+    Ok(Case { id, name, source, cpus, warns: optional("warns") })
 }
 
 #[cfg(test)]
@@ -77,16 +89,20 @@ mod tests {
     fn a_header_gives_id_name_and_source() {
         let case = parse("# SPDX\n# id: G1.2\n# name: it works\n# source: livepatch.rst, \"x\"\n").unwrap();
         assert_eq!((case.id.as_str(), case.name.as_str()), ("G1.2", "it works"));
-        assert_eq!(case.source, "livepatch.rst, \"x\"");
+        assert_eq!((case.source.as_str(), case.cpus), ("livepatch.rst, \"x\"", CPUS));
         assert_eq!(case.warns, None);
         let case = parse("# id: G1.2\n# name: it works\n# source: x\n# warns: foo\n").unwrap();
         assert_eq!(case.warns.as_deref(), Some("foo"));
         assert!(parse("# id: G1.2\n# name: it works\n").is_err(), "a case without a source");
+        let header = |cpus: &str| format!("# id: G1.2\n# name: it works\n# source: x\n# cpus: {cpus}\n");
+        assert_eq!(parse(&header("4")).unwrap().cpus, 4);
+        assert!(parse(&header("many")).is_err());
     }
 
     #[test]
     fn a_filter_names_a_case_or_its_group_and_nothing_else() {
-        let case = Case { id: "G1.2".into(), name: String::new(), source: String::new(), warns: None };
+        let (id, name, source) = ("G1.2".into(), String::new(), String::new());
+        let case = Case { id, name, source, cpus: CPUS, warns: None };
         assert!(case.matches("G1.2") && case.matches("G1"));
         assert!(!case.matches("G1.") && !case.matches("G") && !case.matches("G1.20"));
     }

@@ -11,7 +11,7 @@ use klp_host::progress::Progress;
 use klp_host::qemu::{self, RunResult, RunSpec, Sink};
 use klp_host::{Arch, Kernel, klog};
 
-use super::{Case, cases, ktap, modules};
+use super::{Case, cases, ktap, modules, user};
 use crate::arch::Entry;
 use crate::host::module_code;
 use crate::report::{CaseResult, Outcome};
@@ -42,6 +42,8 @@ pub fn run(kernel: &Kernel, options: &Options<'_>, progress: &Progress) -> Resul
     let mut added = runner(&super::dir().join("cases"));
     added.extend([
         at(super::dir().join("stacks.sh"), "/klp/stacks.sh"),
+        at(super::dir().join("transitions.sh"), "/klp/transitions.sh"),
+        at(user::build(kernel.arch, &modules::out_dir(kernel))?, "/klp/tasks"),
         at(foreign.other_arch, &format!("{MODULE_DIR}/foreign/other-arch.ko")),
         at(foreign.other_kernel, &format!("{MODULE_DIR}/foreign/other-kernel.ko")),
     ]);
@@ -80,7 +82,7 @@ pub(crate) fn runner(cases: &Path) -> Vec<Added> {
     ]
 }
 
-/// Runs the cases in guests as `spec` describes them, except for its job: as many guests as it takes.
+/// Runs the cases in guests as `spec` describes them, except for job and processors: as many guests as it takes.
 pub(crate) fn run_cases(
     mut left: Vec<Case>,
     spec: &RunSpec<'_>,
@@ -91,17 +93,18 @@ pub(crate) fn run_cases(
     let mut results = Vec::new();
     progress.phase(format!("{what} on {} {}", kernel.arch, kernel.id), |phase| -> Result<()> {
         let all = left.len();
-        while !left.is_empty() {
-            let ids: Vec<&str> = left.iter().map(|case| case.id.as_str()).collect();
+        while let Some(smp) = left.first().map(|case| case.cpus) {
+            let (here, elsewhere): (Vec<_>, Vec<_>) = left.drain(..).partition(|case| case.cpus == smp);
+            let ids: Vec<&str> = here.iter().map(|case| case.id.as_str()).collect();
             let job = Job::Exec(format!("sh /klp/run.sh {}", ids.join(" ")));
-            let spec = RunSpec { job, ..spec.clone() };
+            let spec = RunSpec { job, smp, ..spec.clone() };
             let mut count = |done: usize| phase.detail(format!("{} of {all}", done + results.len()));
             let run = qemu::run(&spec, &mut Counter { text: String::new(), count: &mut count })?;
-            let before = left.len();
-            let reported = results_of(kernel, &left, &run);
-            left.retain(|case| reported.iter().all(|result| result.id != case.id));
+            let reported = results_of(kernel, &here, &run);
+            ensure!(!reported.is_empty(), "a guest ran none of the cases");
+            let again = here.into_iter().filter(|case| reported.iter().all(|result| result.id != case.id));
+            left.extend(again.chain(elsewhere));
             results.extend(reported);
-            ensure!(left.len() < before, "a guest ran none of the cases");
         }
         Ok(())
     })?;
@@ -162,12 +165,16 @@ fn results_of(kernel: &Kernel, cases: &[Case], run: &RunResult) -> Vec<CaseResul
     let logs = split_log(&run.console);
     let mut results = Vec::new();
     for case in cases {
-        let log = logs.get(&case.id).cloned().unwrap_or_default();
+        let mut log = logs.get(&case.id).cloned().unwrap_or_default();
         let outcome = match reported.get(&case.id) {
             None => Outcome::Failed(format!("the guest ended during this case: {}", ending(run))),
             Some(line) => judge(line, &log, case.warns.as_deref()),
         };
         let ended = !reported.contains_key(&case.id);
+        // A failure shows its diagnostics itself.
+        if let (Outcome::Passed, Some(line)) = (&outcome, reported.get(&case.id)) {
+            log.insert_str(0, &line.diagnostics);
+        }
         results.push(CaseResult {
             id: case.id.clone(),
             name: case.name.clone(),

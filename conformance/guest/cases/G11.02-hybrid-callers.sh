@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+# id: G11.2
+# name: the hybrid model promises nothing of callers that are not patched: there the same work is mixed
+# source: reference/2014-consistency-models.txt: "only when the function calling it is not included in the patched set"
+# cpus: 4
+. "${KLP_LIB%/*}/transitions.sh"
+load test_universe
+hammer ten pair
+cycles 3 $HYBRID $CALLED
+hammer_off
+expect_mixed
+unload test_universe

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+# id: G11.29
+# name: many patches come and go under fork, exec, I/O, signals and module loading on four CPUs, and nothing is ever mixed
+# source: Documentation/livepatch/livepatch.rst, 3 Consistency model
+# cpus: 4
+# timeout: 3600
+. "${KLP_LIB%/*}/transitions.sh"
+: "${KLP_CYCLES:=$(sed -n 's/.*klp_cycles=\([0-9]*\).*/\1/p' /proc/cmdline)}"
+: "${KLP_CYCLES:=15}"
+load test_universe
+hammer ten pair
+# Until the case ends.
+while :; do sh -c 'true | cat; : $(cat /proc/self/stat)'; done >/dev/null 2>&1 &
+pressure=$!
+while :; do dd if=/dev/zero of="$KLP_TMP/io" bs=64k count=16 conv=fsync; rm "$KLP_TMP/io"; done 2>/dev/null &
+pressure="$pressure $!"
+(
+    trap : USR1
+    while :; do usleep 20000; done
+) &
+target=$!
+while :; do
+    kill -USR1 $target
+    usleep 5000
+done &
+pressure="$pressure $target $!"
+while :; do
+    insmod "$KLP_MODULES/test_target.ko" 2>/dev/null
+    usleep 50000
+    rmmod test_target 2>/dev/null
+done &
+loader=$!
+
+# Taken back, whether it is still on its way or not.
+back() {
+    settled test_universe_1 && echo 0 >$KLP_SYS/test_universe_1/enabled
+    is_gone test_universe_1
+} 2>/dev/null
+start=$(hundredths)
+for cycle in $(seq "$KLP_CYCLES"); do
+    load test_universe_1 functions=$CALLERS value=1
+    case $((cycle % 4)) in
+    1) disable test_universe_1 ;;
+    2)
+        settle test_universe_1
+        disable test_universe_1
+        # Too late at times.
+        echo 1 2>/dev/null >$KLP_SYS/test_universe_1/enabled
+        ;;
+    *) settle test_universe_1 ;;
+    esac
+    wait_for 20 back || fail "cycle $cycle: it does not go; $(blocked test_universe_1)"
+    gone test_universe_1
+done
+took=$(($(hundredths) - start))
+note "$KLP_CYCLES cycles in $((took / 100)) s with $(ls -d /proc/[0-9]* | wc -l) tasks, $(cut -d ' ' -f 1 /proc/loadavg) of load"
+{ kill $loader $pressure; wait $loader; rmmod test_target; } 2>/dev/null
+hammer_off
+expect_whole
+unload test_universe

@@ -1,0 +1,1 @@
+../test_universe_1/patch.c
