@@ -71,7 +71,7 @@ struct klp_module {
 	struct klp_range text;
 };
 
-/* What a sysfs attribute shows; the numbers are shared with src/control.rs. */
+/* The sysfs attributes; the numbers are shared with src/control.rs. */
 enum klp_attr {
 	KLP_ATTR_ENABLED,
 	KLP_ATTR_TRANSITION,
@@ -245,7 +245,7 @@ void klp_rs_module_live(const char *name);
 void klp_rs_module_going(const char *name);
 int klp_rs_attr_show(u32 patch, u32 object, unsigned int attr, u64 *value);
 int klp_rs_attr_store(u32 patch, unsigned int attr, bool value);
-/* The lines of `blocked`, at most `size` bytes; how many, or a negative error number. */
+/* The lines of `blocked`, at most `size` bytes; how many were written. */
 int klp_rs_blocked_show(u32 patch, char *lines, size_t size);
 /* Goes on with transitions, and with patches that drain. Milliseconds after which to call again; 0: no need. */
 unsigned int klp_rs_work(void);

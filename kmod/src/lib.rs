@@ -8,11 +8,13 @@
 //! | `platform` | [`klp_core::Platform`] over the shim |
 //! | `callback` | the ftrace callback |
 //! | `patch_abi` | `struct klp_patch` read into the engine's model |
-//! | `control` | enabling, disabling, draining, sysfs: what users ask for |
+//! | `control` | enabling, disabling, transitions, draining: what users and the kernel ask for |
 //! | `shadow` | shadow variables |
 //! | `stacks` | stack walks in the running kernel |
 //! | `states` | system states, as callbacks ask for them |
-//! | `tasks` | which tasks may still run a patch's text |
+//! | `sysfs` | a patch's directory |
+//! | `tasks` | all tasks: which of them may be switched, which may still run a patch's text |
+//! | `universe` | the table of universes, as callbacks find it |
 //!
 //! A panic is a bug in the engine: it traps at once, and the kernel reports an oops with a back trace.
 #![no_std]

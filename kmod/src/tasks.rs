@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! What tasks may still run: a patch's text, or the functions that a transition changes.
 //!
-//! For a transition only a reliable walk counts. A patch's text is looked for more stubbornly, since it is to be freed:
-//! A task whose stack can be walked reliably may return to the functions on it and to nothing else. Of any other one the
-//! words are searched, which is conservative: with the machine stopped every register of a task that matters is on its
-//! stack (the scheduler or an exception put it there), so a task that may return into a range of text has a word on its
-//! stack, between its stack pointer and the stack's high end, that is an address in the range. A return address that the
+//! A task whose stack can be walked reliably may return to the functions on it and to nothing else. A transition switches
+//! no other ones. Text that is to be freed cannot wait for them: of a task that cannot be walked reliably the words are
+//! searched, which is conservative: with the machine stopped every register of a task that matters is on its stack (the
+//! scheduler or an exception put it there), so a task that may return into a range of text has a word on its stack,
+//! between its stack pointer and the stack's high end, that is an address in the range. A return address that the
 //! function-graph tracer or a return probe took off the stack is in that tracer's own list, which is searched too. Words
 //! that only look like addresses delay a patch's end; they never hasten it.
 

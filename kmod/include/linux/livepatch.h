@@ -71,7 +71,7 @@ struct klp_func {
  * @post_patch:		after it was patched, and the transition is complete
  * @pre_unpatch:	before it is unpatched
  * @post_unpatch:	after it was unpatched, and the transition is complete
- * @post_unpatch_enabled: written by the engine: whether @post_unpatch is due, because @pre_patch succeeded
+ * @post_unpatch_enabled: the kernel's own; not used here
  */
 struct klp_callbacks {
 	int (*pre_patch)(struct klp_object *obj);

@@ -45,7 +45,7 @@ pub struct KlpCallbacks {
     pub pre_unpatch: Option<unsafe extern "C" fn(*mut KlpObject)>,
     /// After it was unpatched.
     pub post_unpatch: Option<unsafe extern "C" fn(*mut KlpObject)>,
-    /// The engine's: whether `post_unpatch` is due, because `pre_patch` succeeded.
+    /// The kernel's own; not used here.
     pub post_unpatch_enabled: bool,
 }
 
