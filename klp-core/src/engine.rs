@@ -20,6 +20,7 @@ use crate::platform::{Callback, Hold, Holder, Level, List, Platform, TaskId};
 use crate::system_state;
 use crate::universe::Universe;
 
+use code::Change;
 use func_stack::FuncStack;
 use transition::Transition;
 
@@ -318,14 +319,11 @@ impl<P: Platform> Engine<P> {
         self.patches[index].members = members;
     }
 
-    /// Does something with the patches that this one replaces.
-    fn each_replaced(&mut self, index: usize, mut each: impl FnMut(&mut Patch<P>)) {
+    /// Does something with the patches that this one replaces: those below, since what is on top was enabled after it.
+    fn each_replaced(&mut self, index: usize, each: impl FnMut(&mut Patch<P>)) {
         if self.patches[index].replace {
-            let id = self.patches[index].id;
-            self.patches
-                .iter_mut()
-                .filter(|other| other.state == State::Enabled && other.id != id)
-                .for_each(&mut each);
+            let below = self.patches[..index].iter_mut();
+            below.filter(|other| other.state == State::Enabled).for_each(each);
         }
     }
 
@@ -340,8 +338,8 @@ impl<P: Platform> Engine<P> {
         platform.log(Level::Debug, format_args!("'{}': completing patching transition", name.as_ref()));
         self.set_members(index, Members::BOTH);
         if self.patches[index].replace {
-            for other in 0..self.patches.len() {
-                if other != index && self.patches[other].state == State::Enabled {
+            for other in 0..index {
+                if self.patches[other].state == State::Enabled {
                     // "Any callbacks from the replaced patches are ignored" (cumulative-patches.rst, Limitations).
                     self.take_back(other, Unfinished::Nothing, left);
                 }
@@ -376,6 +374,10 @@ impl<P: Platform> Engine<P> {
         platform.log(Level::Debug, format_args!("'{}': completing unpatching transition", name.as_ref()));
         self.call_back(platform, index, Callback::PostUnpatch);
         platform.log(Level::Notice, format_args!("'{}': unpatching complete", name.as_ref()));
+    }
+
+    fn change<'a>(&'a self, platform: &'a P, patch: PatchId, goal: Universe) -> Change<'a, P> {
+        Change { platform, patches: &self.patches, stacks: &self.stacks, patch, goal }
     }
 
     fn begin(&mut self, platform: &P, transition: Transition<P>) {

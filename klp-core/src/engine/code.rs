@@ -59,59 +59,71 @@ fn add<P: Platform>(ranges: &mut P::List<Range>, range: Range) -> Result<(), P> 
     Ok(())
 }
 
-/// What tasks must have left to be switched to `goal`.
-///
-/// On the way in: the functions that change, in every version that may be running; what is stacked below may have been
-/// enabled in the immediate model, so tasks may still be in what that replaced. On the way out: all text of the patch.
-pub(super) fn changing<P: Platform>(
-    platform: &P,
-    patches: &[Patch<P>],
-    stacks: &P::List<FuncStack<P>>,
-    index: usize,
-    goal: Universe,
-) -> Result<P::List<Range>, P> {
-    let patch = &patches[index];
-    let mut ranges = P::List::default();
-    if goal == Universe::Unpatched {
-        add::<P>(&mut ranges, patch.text)?;
-        return Ok(ranges);
-    }
-    for object in patch.objects.iter().filter(|object| object.patched) {
-        replaced(platform, patches, stacks, patch.id, object, &mut ranges)?;
-    }
-    if patch.replace {
-        let replaced = patches.iter().filter(|other| other.id != patch.id && other.members != Members::NONE);
-        for other in replaced {
-            add::<P>(&mut ranges, other.text)?;
-        }
-    }
-    Ok(ranges)
+/// The change of a universe that a transition is: what tasks must have left to be switched.
+pub(super) struct Change<'a, P: Platform> {
+    pub(super) platform: &'a P,
+    pub(super) patches: &'a [Patch<P>],
+    pub(super) stacks: &'a P::List<FuncStack<P>>,
+    pub(super) patch: PatchId,
+    pub(super) goal: Universe,
 }
 
-/// The functions of an object, and what has replaced them but the patch `but`.
-pub(super) fn replaced<P: Platform>(
-    platform: &P,
-    patches: &[Patch<P>],
-    stacks: &P::List<FuncStack<P>>,
-    but: PatchId,
-    object: &Object<P>,
-    ranges: &mut P::List<Range>,
-) -> Result<(), P> {
-    for func in object.funcs.iter() {
-        let Some(site) = func.site else { continue };
-        let mut added = Ok(());
-        platform.each_part(object.name, func.name, site.function, &mut |part| {
-            if added.is_ok() {
-                added = add::<P>(ranges, part);
+impl<P: Platform> Change<'_, P> {
+    /// All of it.
+    ///
+    /// On the way in: the functions that change, in every version that may be running; what is stacked below may have been
+    /// enabled in the immediate model, so tasks may still be in what that replaced. On the way out: all text of the patch,
+    /// and, where it took the place of other patches, the originals of the functions that those will replace again.
+    pub(super) fn code(&self) -> Result<P::List<Range>, P> {
+        let mut ranges = P::List::default();
+        // Members are changed when nothing can fail any more.
+        let will_replace =
+            |patch: &Patch<P>| patch.id == self.patch && patch.replace && patch.members == Members::NONE;
+        let replaced = if self.patches.iter().any(will_replace) { Members::BOTH } else { Members::UNPATCHED };
+        for patch in self.patches {
+            let text_changes = match self.goal {
+                Universe::Patched => patch.members == replaced,
+                Universe::Unpatched => patch.id == self.patch,
+            };
+            if text_changes {
+                add::<P>(&mut ranges, patch.text)?;
             }
-        });
-        added?;
-        func_stack::each_patch::<P>(stacks, func, |id| {
-            match patches.iter().find(|patch| patch.id == id && id != but) {
-                Some(patch) => add::<P>(ranges, patch.text),
-                None => Ok(()),
+            for object in patch.objects.iter().filter(|object| object.patched) {
+                self.add_object(patch, object, &mut ranges)?;
             }
-        })?;
+        }
+        Ok(ranges)
     }
-    Ok(())
+
+    /// What is to be added for an object of one of the patches.
+    pub(super) fn add_object(
+        &self,
+        of: &Patch<P>,
+        object: &Object<P>,
+        ranges: &mut P::List<Range>,
+    ) -> Result<(), P> {
+        let functions_change = match self.goal {
+            Universe::Patched => of.id == self.patch,
+            Universe::Unpatched => of.members == Members::UNPATCHED,
+        };
+        for func in object.funcs.iter().filter(|_| functions_change) {
+            let Some(site) = func.site else { continue };
+            let mut added = Ok(());
+            self.platform.each_part(object.name, func.name, site.function, &mut |part| {
+                if added.is_ok() {
+                    added = add::<P>(ranges, part);
+                }
+            });
+            added?;
+            if self.goal == Universe::Patched {
+                func_stack::each_patch::<P>(self.stacks, func, |id| {
+                    match self.patches.iter().find(|patch| patch.id == id && id != self.patch) {
+                        Some(patch) => add::<P>(ranges, patch.text),
+                        None => Ok(()),
+                    }
+                })?;
+            }
+        }
+        Ok(())
+    }
 }

@@ -85,8 +85,8 @@ impl<P: Platform> Engine<P> {
     /// Lets calls reach what an object's functions are replaced with. Its module's code has not run yet.
     fn publish_object(&mut self, platform: &P, patch: usize, object: usize) -> Result<(), P> {
         if let Some(transition) = &mut self.transition {
-            let object = &self.patches[patch].objects[object];
-            transition.cover(platform, &self.patches, &self.stacks, object)?;
+            let of = &self.patches[patch];
+            transition.cover(platform, &self.patches, &self.stacks, of, &of.objects[object])?;
         }
         for func in self.patches[patch].objects[object].funcs.iter_mut() {
             func.published = true;

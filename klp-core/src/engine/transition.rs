@@ -16,7 +16,7 @@
 //! [`FuncRedirect::decide`]: crate::redirect::FuncRedirect::decide
 //! [`FuncRedirect::settle`]: crate::redirect::FuncRedirect::settle
 
-use crate::engine::code::{self, Code};
+use crate::engine::code::{Change, Code};
 use crate::engine::func_stack::{self, FuncStack};
 use crate::engine::{Engine, Result};
 use crate::patch::{Leave, Members, Model, Object, Patch, PatchId, Switch};
@@ -79,7 +79,7 @@ impl<P: Platform> Transition<P> {
             patch: id,
             model,
             goal,
-            code: code::changing(platform, &engine.patches, &engine.stacks, index, goal)?,
+            code: engine.change(platform, id, goal).code()?,
             slots: table(platform, if model == Model::InTime { 0 } else { platform.task_count() })?,
             listed: false,
             since: platform.now_ms(),
@@ -356,7 +356,7 @@ impl<P: Platform> Transition<P> {
     /// [`Error::NoMemory`](crate::Error::NoMemory); nothing was changed.
     pub(super) fn reverse(&mut self, engine: &Engine<P>, platform: &P, index: usize) -> Result<bool, P> {
         let goal = self.goal.other();
-        let code = code::changing(platform, &engine.patches, &engine.stacks, index, goal)?;
+        let code = engine.change(platform, self.patch, goal).code()?;
         // Those that were born since are where the others were to go.
         if self.listed {
             self.list(platform, self.goal, goal)?;
@@ -439,12 +439,11 @@ impl<P: Platform> Transition<P> {
         platform: &P,
         patches: &[Patch<P>],
         stacks: &P::List<FuncStack<P>>,
+        of: &Patch<P>,
         object: &Object<P>,
     ) -> Result<(), P> {
-        if self.goal == Universe::Patched {
-            code::replaced(platform, patches, stacks, self.patch, object, &mut self.code)?;
-        }
-        Ok(())
+        let change = Change { platform, patches, stacks, patch: self.patch, goal: self.goal };
+        change.add_object(of, object, &mut self.code)
     }
 }
 
