@@ -39,7 +39,7 @@ const FIRST_LOOK_MS: u32 = 10;
 const LAST_LOOK_MS: u32 = 1_000;
 /// A transition that takes longer says where to read why. The kernel says nothing of the kind, so not too soon.
 const SHOW_BLOCKED_MS: u64 = 10_000;
-/// The same while tasks wait at the border to user mode.
+/// Until the next look while tasks wait at the border to user mode.
 const GATHERING_MS: u32 = 10;
 
 struct Locked(UnsafeCell<Option<Control>>);
