@@ -63,16 +63,31 @@ pub fn livepatch_selftests(series: &str, progress: &Progress) -> Result<Selftest
     let sources = places.iter().find(|dir| dir.is_dir());
     let sources =
         sources.with_context(|| format!("Linux {series} has no modules for livepatch selftests"))?;
-    let entry =
-        Cache::open()?.publish(&format!("sources/livepatch-selftests-{series}"), progress, |entry| {
-            for source in list(sources)? {
-                if source.extension().is_some_and(|extension| extension == "c") {
-                    module_dir(&source, entry)?;
-                }
+    let modules = modules_of(sources, &format!("livepatch-selftests-{series}"), progress)?;
+    Ok(Selftests { scripts, modules })
+}
+
+/// A directory for each of the kernel's own livepatch samples, as Linux 6.1 has them, to be built like a patch's.
+///
+/// # Errors
+///
+/// As [`tree`].
+pub fn livepatch_samples(progress: &Progress) -> Result<Vec<PathBuf>> {
+    let samples = tree("6.1", progress)?.join("samples/livepatch");
+    modules_of(&samples, "livepatch-samples", progress)
+}
+
+/// A directory for each module whose source is in `sources`. They are kept in the cache under `name`.
+fn modules_of(sources: &Path, name: &str, progress: &Progress) -> Result<Vec<PathBuf>> {
+    let entry = Cache::open()?.publish(&format!("sources/{name}"), progress, |entry| {
+        for source in list(sources)? {
+            if source.extension().is_some_and(|extension| extension == "c") {
+                module_dir(&source, entry)?;
             }
-            Ok(())
-        })?;
-    Ok(Selftests { scripts, modules: list(&entry)? })
+        }
+        Ok(())
+    })?;
+    list(&entry)
 }
 
 /// Makes a directory below `parent` for the module that is built from `source`: a copy of it, and of what it includes from
@@ -98,22 +113,6 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>> {
         entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>().with_context(context)?;
     paths.sort();
     Ok(paths)
-}
-
-/// A directory with the kernel's own `livepatch-sample.c`, as Linux 6.1 has it, and nothing else.
-///
-/// # Errors
-///
-/// As [`tree`].
-pub fn livepatch_sample(progress: &Progress) -> Result<PathBuf> {
-    let tree = tree("6.1", progress)?;
-    let cache = Cache::open()?;
-    cache.publish("sources/livepatch-sample", progress, |entry| {
-        let file = "livepatch-sample.c";
-        let from: &Path = &tree.join("samples/livepatch").join(file);
-        fs::copy(from, entry.join(file)).with_context(|| format!("cannot copy {}", from.display()))?;
-        Ok(())
-    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! A hash table of chains. Readers walk a chain under RCU and take no lock; who changes one holds a spinlock. A variable that
 //! is taken out keeps its own link, so that a reader who is there walks on, and is freed after a grace period.
 
+use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_ulong, c_void};
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
@@ -31,7 +32,8 @@ struct Key {
 pub(crate) struct Shadow {
     next: Link,
     key: Key,
-    rcu: [usize; 2],
+    /// RCU's, once it is freed.
+    rcu: UnsafeCell<[usize; 2]>,
 }
 const _: () = assert!(size_of::<Shadow>() == 40);
 
@@ -99,7 +101,7 @@ struct Found<'a>(NonNull<Shadow>, PhantomData<&'a Shadow>);
 
 impl<'a> Found<'a> {
     fn head(self) -> &'a Shadow {
-        // SAFETY: it came from `Link::get`, whose holder outlives `'a`; nothing but the atomic link is written meanwhile.
+        // SAFETY: it came from `Link::get`, whose holder outlives `'a`; the key is not written any more.
         unsafe { self.0.as_ref() }
     }
 

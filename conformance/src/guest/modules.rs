@@ -21,7 +21,7 @@ pub(crate) fn options() -> kbuild::Options {
 }
 
 /// Builds klp.ko and every module that a case loads: those of `guest/modules`, the examples, and the kernel's own
-/// livepatch sample, unchanged.
+/// livepatch samples, unchanged.
 ///
 /// # Errors
 ///
@@ -29,7 +29,7 @@ pub(crate) fn options() -> kbuild::Options {
 pub fn build_all(kernel: &Kernel, progress: &Progress) -> Result<Built> {
     let mut dirs = subdirectories(&super::dir().join("modules"))?;
     dirs.extend(subdirectories(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples"))?);
-    dirs.push(ksource::livepatch_sample(progress)?);
+    dirs.extend(ksource::livepatch_samples(progress)?);
     kbuild::build(kernel, &out_dir(kernel), &dirs, &options(), progress)
 }
 
