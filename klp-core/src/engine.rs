@@ -75,6 +75,9 @@ impl<P: Platform> Engine<P> {
     /// [`Error::InTransition`]; [`Error::Busy`] if it is enabled; a hook that cannot be placed; a pre-patch callback that
     /// refused. The patch is then [`State::Ready`] or draining as before, and every function runs what it ran. Everything
     /// but the first two was logged.
+    ///
+    /// The post-unpatch callbacks of a patch that still drains have not run, since tasks may use what they free; so its
+    /// pre-patch callbacks do not run again, as when an unpatching transition is reversed.
     pub fn enable(&mut self, platform: &P, id: PatchId) -> Result<(), P> {
         self.check_no_transition()?;
         let index = self.index(id)?;
@@ -82,7 +85,6 @@ impl<P: Platform> Engine<P> {
             return Err(Error::Busy);
         }
         self.check_states(&self.patches[index])?;
-        self.finish_unpatching(platform, index);
         let Patch { name, model, .. } = self.patches[index];
         platform.log(Level::Notice, format_args!("enabling patch '{}'", name.as_ref()));
         platform.log(Level::Debug, format_args!("'{}': initializing patching transition", name.as_ref()));
@@ -111,6 +113,7 @@ impl<P: Platform> Engine<P> {
         };
         platform.log(Level::Notice, format_args!("'{}': starting patching transition", name.as_ref()));
         self.patches[index].state = State::Enabled;
+        self.patches[index].unfinished = Unfinished::Nothing;
         self.move_to_top(index);
         let index = self.patches.len() - 1;
         self.mark_published(index);
@@ -155,7 +158,7 @@ impl<P: Platform> Engine<P> {
             None => {
                 self.set_members(index, Members::NONE);
                 self.publish_all();
-                self.take_back(index, Unfinished::Unpatching, false);
+                self.take_back(platform, index, Unfinished::Unpatching, false);
             }
             Some(transition) => {
                 self.set_members(index, Members::PATCHED);
@@ -341,7 +344,7 @@ impl<P: Platform> Engine<P> {
             for other in 0..index {
                 if self.patches[other].state == State::Enabled {
                     // "Any callbacks from the replaced patches are ignored" (cumulative-patches.rst, Limitations).
-                    self.take_back(other, Unfinished::Nothing, left);
+                    self.take_back(platform, other, Unfinished::Nothing, left);
                 }
             }
         }
@@ -350,9 +353,9 @@ impl<P: Platform> Engine<P> {
     }
 
     /// Removes the redirects of a patch that is no member of a universe any more; it drains from then on.
-    fn take_back(&mut self, index: usize, unfinished: Unfinished, left: bool) {
+    fn take_back(&mut self, platform: &P, index: usize, unfinished: Unfinished, left: bool) {
         for object in (0..self.patches[index].objects.len()).rev() {
-            self.unpatch_object(index, object);
+            self.unpatch_object(platform, index, object);
         }
         let patch = &mut self.patches[index];
         patch.members = Members::NONE;
@@ -413,7 +416,7 @@ impl<P: Platform> Engine<P> {
         match goal {
             Universe::Patched => self.finish_patching(platform, index, left),
             Universe::Unpatched => {
-                self.take_back(index, Unfinished::Unpatching, left);
+                self.take_back(platform, index, Unfinished::Unpatching, left);
                 // Text that is known to be left needs no draining, and its patch no waiting.
                 if left {
                     self.finish_unpatching(platform, index);

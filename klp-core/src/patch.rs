@@ -139,6 +139,8 @@ pub struct Object<P: Platform> {
     pub(crate) patched: bool,
     /// Its pre-patch callback succeeded: its post-unpatch callback is due when it is unpatched.
     pub(crate) prepared: bool,
+    /// While it is being enabled: it was prepared before, by a life that still drains.
+    pub(crate) was_prepared: bool,
 }
 
 /// A function to replace.
@@ -191,6 +193,7 @@ impl<P: Platform> Patch<P> {
             funcs: P::List::default(),
             patched: false,
             prepared: false,
+            was_prepared: false,
         })?;
         self.objects.last_mut().ok_or(NoMemory)
     }

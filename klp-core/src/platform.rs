@@ -4,7 +4,7 @@
 use core::ops::{Deref, DerefMut};
 
 use crate::engine::code::Code;
-use crate::patch::Leave;
+use crate::patch::{Leave, Object};
 use crate::redirect::FuncRedirect;
 use crate::universe::Slot;
 use crate::unwind::Unreliable;
@@ -202,6 +202,12 @@ pub trait Platform: Sized {
     ///
     /// What [`Callback::PrePatch`] returned; the others cannot fail.
     fn callback(&self, callbacks: Self::Callbacks, which: Callback) -> Result<(), Errno>;
+
+    /// Lets the patch module see what became of one of its objects: whether it is patched, and where its functions are. Called
+    /// before calls can reach the replacements.
+    fn show_object(&self, callbacks: Self::Callbacks, object: &Object<Self>) {
+        let _ = (callbacks, object);
+    }
 
     /// Calls `found` with every part of the function `name` of `object` at `function`: its body, and what the compiler put
     /// elsewhere and jumps to (`NAME.cold`). Where several functions of the object have the name, the parts of all of them

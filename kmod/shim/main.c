@@ -116,9 +116,6 @@ void klp_shim_set_original(struct klp_original *original, void *func)
 
 int klp_shim_object_callback(struct klp_object *obj, unsigned int which)
 {
-	/* A module that is loaded, or on its way in or out. */
-	if (obj->name)
-		obj->mod = klp_shim_find_module(obj->name);
 	switch (which) {
 	case 0:
 		return obj->callbacks.pre_patch ? obj->callbacks.pre_patch(obj) : 0;

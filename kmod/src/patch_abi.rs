@@ -5,7 +5,7 @@ use core::ffi::{CStr, c_void};
 use core::ptr::NonNull;
 
 use klp_core::Error;
-use klp_core::patch::{Model, Patch, State};
+use klp_core::patch::{Model, Object, Patch, State};
 use klp_core::platform::{List, Range};
 use klp_core::system_state::SystemState;
 use klp_patch::abi::{KLP_CONSISTENT_IN_THREAD, KLP_CONSISTENT_IN_TIME, KLP_IMMEDIATE};
@@ -198,13 +198,25 @@ pub(crate) unsafe fn write_back(patch: NonNull<KlpPatch>, known: &Patch<Kernel>)
         (*patch.as_ptr()).enabled = known.state() == State::Enabled;
         (*patch.as_ptr()).id = known.id().0;
         for (declared, object) in objects((*patch.as_ptr()).objs).zip(known.objects.iter()) {
-            (*declared.as_ptr()).patched = object.is_patched();
-            for (declared, func) in funcs((*declared.as_ptr()).funcs).zip(object.funcs.iter()) {
-                let addr = func.site().map_or(0, |site| site.function) as *mut c_void;
-                (*declared.as_ptr()).old_func = addr;
-                if let Some(original) = NonNull::new((*declared.as_ptr()).original) {
-                    ffi::klp_shim_set_original(original.as_ptr(), addr);
-                }
+            write_object(declared, object);
+        }
+    }
+}
+
+/// Of one object only.
+///
+/// # Safety
+///
+/// As for [`write_back`]; `declared` is what `object` was read from.
+pub(crate) unsafe fn write_object(declared: NonNull<KlpObject>, object: &Object<Kernel>) {
+    // SAFETY: the caller's promise; the fields written are ours alone.
+    unsafe {
+        (*declared.as_ptr()).patched = object.is_patched();
+        for (declared, func) in funcs((*declared.as_ptr()).funcs).zip(object.funcs.iter()) {
+            let addr = func.site().map_or(0, |site| site.function) as *mut c_void;
+            (*declared.as_ptr()).old_func = addr;
+            if let Some(original) = NonNull::new((*declared.as_ptr()).original) {
+                ffi::klp_shim_set_original(original.as_ptr(), addr);
             }
         }
     }

@@ -7,7 +7,7 @@ use core::ptr::NonNull;
 
 use klp_core::engine::code::Code;
 use klp_core::ftrace::RegsNeeded;
-use klp_core::patch::Leave;
+use klp_core::patch::{Leave, Object};
 use klp_core::platform::{
     Callback, Errno, Hold, Holder, Hook, Level, List, NoMemory, Platform, Range, TaskId,
 };
@@ -18,7 +18,7 @@ use klp_core::{Addr, FtraceRedirect};
 use crate::alloc::{self, KList};
 use crate::ffi::{self, KlpObject};
 use crate::stacks::klp_rs_report_stack;
-use crate::{Native, tasks, universe};
+use crate::{Native, patch_abi, tasks, universe};
 
 /// The kernel this module is loaded into. Its methods are called with the engine's lock held, in process context.
 pub(crate) struct Kernel;
@@ -142,6 +142,14 @@ impl Platform for Kernel {
         };
         // SAFETY: the object belongs to a patch module that stays as long as the engine knows the patch.
         errno(unsafe { ffi::klp_shim_object_callback(object, which) })
+    }
+
+    fn show_object(&self, callbacks: *mut KlpObject, object: &Object<Kernel>) {
+        if let Some(declared) = NonNull::new(callbacks) {
+            // SAFETY: the object belongs to a patch module that stays as long as the engine knows the patch, and was read from
+            // this; the engine's lock is held.
+            unsafe { patch_abi::write_object(declared, object) };
+        }
     }
 
     fn each_part(&self, object: Option<Name>, name: Name, function: Addr, found: &mut dyn FnMut(Range)) {

@@ -72,7 +72,7 @@ impl<P: Platform> Engine<P> {
                 Level::Warning,
                 format_args!("failed to apply patch '{name}' to module '{module}' (-{errno})"),
             );
-            self.cancel_object(patch, object);
+            self.cancel_object(platform, patch, object);
             self.call_back_object(platform, patch, object, Callback::PostUnpatch);
             return Err(error);
         }
@@ -112,7 +112,7 @@ impl<P: Platform> Engine<P> {
                     Level::Notice,
                     format_args!("reverting patch '{}' on unloading module '{module}'", name.as_ref()),
                 );
-                self.unpatch_object(patch, object);
+                self.unpatch_object(platform, patch, object);
                 self.call_back_object(platform, patch, object, Callback::PostUnpatch);
             }
             for func in self.patches[patch].objects[object].funcs.iter_mut() {
@@ -138,6 +138,9 @@ impl<P: Platform> Engine<P> {
 
     /// Prepares all objects that are loaded. After an error some may be: see [`cancel_objects`](Self::cancel_objects).
     pub(super) fn prepare_objects(&mut self, platform: &P, patch: usize) -> Result<(), P> {
+        for object in self.patches[patch].objects.iter_mut() {
+            object.was_prepared = object.prepared;
+        }
         for object in 0..self.patches[patch].objects.len() {
             let named = self.patches[patch].objects[object].name;
             if named.is_some_and(|module| !platform.is_loaded(module)) {
@@ -146,7 +149,9 @@ impl<P: Platform> Engine<P> {
             // A module that came while the patch was not enabled has not been looked at yet.
             resolve::resolve(platform, &mut self.patches[patch].objects[object])
                 .inspect_err(|error| platform.log(Level::Error, format_args!("{error}")))?;
-            self.pre_patch(platform, patch, object)?;
+            if !self.patches[patch].objects[object].prepared {
+                self.pre_patch(platform, patch, object)?;
+            }
             self.patch_object(platform, patch, object).inspect_err(|_| {
                 let name = named.as_ref().map_or("vmlinux", AsRef::as_ref);
                 platform.log(Level::Warning, format_args!("failed to patch object '{name}'"));
@@ -158,10 +163,14 @@ impl<P: Platform> Engine<P> {
     /// Takes [`prepare_objects`](Self::prepare_objects) back: nothing has run the replacements.
     pub(super) fn cancel_objects(&mut self, platform: &P, patch: usize) {
         for object in 0..self.patches[patch].objects.len() {
-            self.cancel_object(patch, object);
+            self.cancel_object(platform, patch, object);
         }
         // As the kernel does: what a pre-patch callback set up, the post-unpatch callback takes down.
-        self.call_back(platform, patch, Callback::PostUnpatch);
+        for object in 0..self.patches[patch].objects.len() {
+            if !self.patches[patch].objects[object].was_prepared {
+                self.call_back_object(platform, patch, object, Callback::PostUnpatch);
+            }
+        }
     }
 
     /// Runs an object's pre-patch callback. Its refusal was logged.
@@ -191,17 +200,21 @@ impl<P: Platform> Engine<P> {
             }
         }
         *patched = true;
+        let object = &self.patches[patch].objects[object];
+        platform.show_object(object.callbacks, object);
         Ok(())
     }
 
     /// Takes [`patch_object`](Self::patch_object) back: nothing has run the replacements.
-    fn cancel_object(&mut self, patch: usize, object: usize) {
+    fn cancel_object(&mut self, platform: &P, patch: usize, object: usize) {
         let id = self.patches[patch].id;
         let Object { funcs, patched, .. } = &mut self.patches[patch].objects[object];
         if core::mem::replace(patched, false) {
             for func in funcs.iter().rev() {
                 func_stack::cancel(&mut self.stacks, id, func);
             }
+            let object = &self.patches[patch].objects[object];
+            platform.show_object(object.callbacks, object);
         }
     }
 
@@ -214,13 +227,15 @@ impl<P: Platform> Engine<P> {
 
     /// Takes the redirects of an object's functions back, if there are any. No universe has its patch as a member, or its
     /// code runs no more.
-    pub(super) fn unpatch_object(&mut self, patch: usize, object: usize) {
+    pub(super) fn unpatch_object(&mut self, platform: &P, patch: usize, object: usize) {
         let id = self.patches[patch].id;
         let Object { funcs, patched, .. } = &mut self.patches[patch].objects[object];
         if core::mem::replace(patched, false) {
             for func in funcs.iter().rev() {
                 func_stack::remove(&mut self.stacks, id, func);
             }
+            let object = &self.patches[patch].objects[object];
+            platform.show_object(object.callbacks, object);
         }
     }
 

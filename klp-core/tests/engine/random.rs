@@ -217,12 +217,7 @@ impl Run {
         if !self.makes_sense(request) {
             return;
         }
-        let mut before = self.world.snapshot();
-        if let Request::Enable(patch) = *request
-            && self.model.state(patch) == Some(State::Draining)
-        {
-            before = before.finished(self.specs[patch].name);
-        }
+        let before = self.world.snapshot();
         let was_pending = fault::is_pending();
         let result = self.request(request);
         let failed = was_pending && !fault::is_pending();

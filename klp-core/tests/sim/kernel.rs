@@ -467,7 +467,8 @@ impl<const STUB: bool> Platform for Sim<STUB> {
         let turn = turns.entry(of).or_insert(Turn::Unpatched);
         *turn = match (*turn, which) {
             (Turn::Unpatched, Callback::PrePatch) => Turn::Prepared,
-            (Turn::Prepared, Callback::PostPatch) => Turn::Patched,
+            // From leaving: unpatching that was turned around.
+            (Turn::Prepared | Turn::Leaving, Callback::PostPatch) => Turn::Patched,
             (Turn::Patched, Callback::PreUnpatch) => Turn::Leaving,
             (Turn::Prepared | Turn::Leaving, Callback::PostUnpatch) => Turn::Unpatched,
             (turn, which) => panic!("callback {which:?} of {of:?}, which is {turn:?}"),

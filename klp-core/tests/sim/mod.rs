@@ -71,12 +71,6 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// The same, but what was left to do for a draining patch is done.
-    pub(crate) fn finished(mut self, patch: &str) -> Snapshot {
-        self.callbacks.retain(|(name, _), turn| *name != patch || *turn != Turn::Leaving);
-        self
-    }
-
     /// Ends the test if the two differ, and says where they do first.
     #[track_caller]
     pub(crate) fn assert_is(&self, expected: &Snapshot, when: &str) {
