@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use klp_host::guest::{Added, Job};
+use klp_host::guest::{Added, Job, MODULE_DIR};
 use klp_host::ksource::{self, Selftests};
 use klp_host::progress::Progress;
 use klp_host::qemu::RunSpec;
@@ -17,7 +17,7 @@ use klp_host::userland::{self, Userland};
 use klp_host::{Kernel, kbuild};
 
 use crate::guest::run::{at, run_cases, runner, select};
-use crate::guest::{Options, cases, modules};
+use crate::guest::{self, Options, cases, modules};
 use crate::report::CaseResult;
 
 /// The programs that the scripts and `kpatch` call beside the shell's own: the name that they call, and the file's.
@@ -60,6 +60,9 @@ const PROGRAMS: &[(&str, &str)] = &[
 /// Where the selftests are in the guest; their modules below, in `test_modules`.
 const SELFTESTS: &str = "/klp/livepatch";
 
+/// Modules of the guest suite that cases of this one load too.
+const OWN_MODULES: [&str; 2] = ["test_target", "test_nested"];
+
 /// The directory with our side of the suite.
 fn dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("kselftest")
@@ -78,7 +81,9 @@ pub fn run(kernel: &Kernel, options: &Options<'_>, progress: &Progress) -> Resul
     let cases = select(all, options.filters)?;
 
     let out = modules::out_dir(kernel).join("kselftest");
-    let built = kbuild::build(kernel, &out, &selftests.modules, &modules::options(), progress)?;
+    let own = OWN_MODULES.map(|name| guest::dir().join("modules").join(name));
+    let dirs = [selftests.modules.as_slice(), &own].concat();
+    let built = kbuild::build(kernel, &out, &dirs, &modules::options(), progress)?;
     let userland = Userland::fetch(kernel.arch, progress)?;
     let mut added = runner(&dir().join("cases"));
     added.extend([
@@ -88,9 +93,12 @@ pub fn run(kernel: &Kernel, options: &Options<'_>, progress: &Progress) -> Resul
     ]);
     added.extend(scripts(&selftests, &userland, &out)?);
     let klp = built.klp.context("the build made no klp.ko")?;
-    for module in built.patches.iter().chain([&klp]) {
+    let (theirs, ours) = built.patches.split_at(selftests.modules.len());
+    let test_modules = format!("{SELFTESTS}/test_modules");
+    let placed = theirs.iter().chain([&klp]).map(|module| (module, test_modules.as_str()));
+    for (module, dir) in placed.chain(ours.iter().map(|module| (module, MODULE_DIR))) {
         let name = module.file_name().unwrap_or_default().to_string_lossy();
-        added.push(at(module.clone(), &format!("{SELFTESTS}/test_modules/{name}")));
+        added.push(at(module.clone(), &format!("{dir}/{name}")));
     }
     // For `kpatch`, which reads the module's name from the file.
     added.extend(userland.programs(PROGRAMS)?);

@@ -110,14 +110,18 @@ impl Userland {
         Ok(added.into_iter().map(|(guest_path, source)| Added { source, guest_path }).collect())
     }
 
-    /// Compiles the C file `source` into the program `out`, for a guest that has some of [`Self::programs`].
+    /// Compiles the C file `source` into the program `out`, which needs no library in the guest.
     ///
     /// # Errors
     ///
     /// The compiler is missing, or has something to say.
     pub fn compile(&self, source: &Path, out: &Path) -> Result<()> {
         let mut command = Command::new(format!("{}gcc", self.arch.cross_compile()));
-        command.arg(format!("--sysroot={}", self.root.display())).args(["-O2", "-o"]).arg(out).arg(source);
+        command
+            .arg(format!("--sysroot={}", self.root.display()))
+            .args(["-O2", "-static", "-o"])
+            .arg(out)
+            .arg(source);
         process::stdout(&mut command)?;
         Ok(())
     }

@@ -46,7 +46,7 @@ pub(crate) struct Args {
     #[arg(short, value_name = "N", default_value_t = 2)]
     jobs: usize,
     /// Seconds that one guest may take
-    #[arg(long, value_name = "S", default_value_t = 600)]
+    #[arg(long, value_name = "S", default_value_t = 1200)]
     timeout: u64,
 }
 
@@ -106,7 +106,7 @@ impl Args {
             junit: None,
             html: None,
             jobs: 2,
-            timeout: 600,
+            timeout: 1200,
         }
     }
 }

@@ -2,7 +2,7 @@
 # id: K1.1
 # name: functions are patched, by several patches, and by one that replaces them all (test-livepatch.sh)
 # source: tools/testing/selftests/livepatch/test-livepatch.sh
-# timeout: 240
+# timeout: 600
 
 . /klp/kselftest.sh
 kselftest test-livepatch.sh

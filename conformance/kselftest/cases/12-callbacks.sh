@@ -2,7 +2,7 @@
 # id: K1.2
 # name: callbacks are called when they should be, as modules come and go and transitions stall (test-callbacks.sh)
 # source: tools/testing/selftests/livepatch/test-callbacks.sh
-# timeout: 240
+# timeout: 600
 
 . /klp/kselftest.sh
 kselftest test-callbacks.sh

@@ -2,7 +2,7 @@
 # id: K1.3
 # name: shadow variables are attached, found and freed (test-shadow-vars.sh)
 # source: tools/testing/selftests/livepatch/test-shadow-vars.sh
-# timeout: 240
+# timeout: 600
 
 . /klp/kselftest.sh
 kselftest test-shadow-vars.sh

@@ -2,7 +2,7 @@
 # id: K1.4
 # name: system states are taken over, given back, and refused (test-state.sh)
 # source: tools/testing/selftests/livepatch/test-state.sh
-# timeout: 240
+# timeout: 600
 
 . /klp/kselftest.sh
 kselftest test-state.sh

@@ -2,7 +2,7 @@
 # id: K1.5
 # name: a patch needs ftrace, and ftrace stays on while there is one (test-ftrace.sh)
 # source: tools/testing/selftests/livepatch/test-ftrace.sh
-# timeout: 240
+# timeout: 600
 
 . /klp/kselftest.sh
 kselftest test-ftrace.sh

@@ -2,7 +2,7 @@
 # id: K1.7
 # name: a system call is patched under tasks that do nothing else (test-syscall.sh)
 # source: tools/testing/selftests/livepatch/test-syscall.sh
-# timeout: 240
+# timeout: 600
 
 . /klp/kselftest.sh
 kselftest test-syscall.sh

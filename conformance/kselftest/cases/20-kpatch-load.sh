@@ -2,6 +2,7 @@
 # id: K2.1
 # name: kpatch loads a patch, lists it, tells about it, disables and unloads it
 # source: kpatch(1): load, list, info, unload
+# timeout: 300
 
 . /klp/kselftest.sh
 KO=$SELFTESTS/test_modules/test_klp_livepatch.ko

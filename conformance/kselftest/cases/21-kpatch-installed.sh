@@ -2,6 +2,7 @@
 # id: K2.2
 # name: kpatch installs patches, loads and unloads all of them, and uninstalls them
 # source: kpatch(1): install, load --all, unload --all, uninstall
+# timeout: 300
 
 . /klp/kselftest.sh
 trap 'rm -rf /var/lib/kpatch' EXIT

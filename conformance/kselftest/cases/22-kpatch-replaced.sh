@@ -2,6 +2,7 @@
 # id: K2.3
 # name: kpatch no longer lists a patch that another one has replaced, and loads it again
 # source: kpatch(1); Documentation/livepatch/cumulative-patches.rst
+# timeout: 300
 
 . /klp/kselftest.sh
 KO=$SELFTESTS/test_modules/test_klp_livepatch.ko

@@ -184,7 +184,8 @@ impl Stage {
             Sources::Own { .. } => &staged_name,
             Sources::Plain { .. } => &|name| name,
         };
-        let links = dir.join(patch.source_dir());
+        // Without the slash that joining nothing would leave at its end.
+        let links: PathBuf = dir.join(patch.source_dir()).components().collect();
         mirror(&patch.dir, &links, rename)?;
         write(&dir.join("Kbuild"), &patch.kbuild(kmod))?;
         Ok(Stage { links: (links, patch.dir.clone()), dir })
@@ -325,6 +326,8 @@ mod tests {
         let stage = Stage::patch(work.path(), &patch, Path::new("/sdk/kmod")).expect("staged");
         assert_eq!(list(stage.dir()).expect("list"), ["Kbuild", "Kbuild.own", "Makefile", "mod.c"]);
         assert_eq!(fs::read_to_string(stage.dir().join("Kbuild.own")).expect("read"), own);
+        let said = stage.with_source_names(&format!("{}/mod.c:1:1: error: no", stage.dir().display()));
+        assert_eq!(said, format!("{}/mod.c:1:1: error: no", patch.dir.display()));
 
         let dir =
             tree(&[("mod/Makefile", "obj-m := mod.o\ninclude $(KLP_KMOD)/patch.mk\n"), ("mod/mod.c", "")]);
