@@ -115,6 +115,11 @@ pub enum Error<N> {
         /// What the callback returned.
         errno: Errno,
     },
+    /// The symbol table does not say how long the function is: whether a task is in it cannot be known.
+    NoSize {
+        /// The function's symbol.
+        func: N,
+    },
     /// The object is part of the engine.
     OwnObject {
         /// The object.
@@ -281,6 +286,11 @@ impl<N: AsRef<str>> fmt::Display for Error<N> {
                     errno.0
                 )
             }
+            Error::NoSize { func } => write!(
+                f,
+                "kallsyms size lookup failed for '{}'\nwithout it tasks that run it are not found: use KLP_IMMEDIATE",
+                func.as_ref()
+            ),
             Error::OwnObject { object } => write!(
                 f,
                 "object '{}' is the engine's own: it cannot replace the code that replaces it",

@@ -186,6 +186,19 @@ impl<'a> Universes<'a> {
         }
     }
 
+    /// Takes over what another table says of all tasks. Nobody reads this one yet, or the machine is stopped. `false`: there
+    /// is no room for all.
+    #[must_use]
+    pub fn copy(&self, other: &Universes<'_>) -> bool {
+        for (_, listed) in other.iter() {
+            let Err(Some(slot)) = self.find(listed.task()) else { return false };
+            slot.state.store(listed.slot.state.load(Ordering::Acquire), Ordering::Relaxed);
+            slot.task.store(listed.task(), Ordering::Release);
+        }
+        self.set_born(other.born());
+        true
+    }
+
     /// A task that is listed.
     pub fn listed(&self, task: Addr) -> Option<Listed<'a>> {
         self.find(task).ok()
@@ -261,6 +274,25 @@ mod tests {
         assert_eq!(table.of(0x1000), Universe::Patched);
         table.set_born(Universe::Unpatched);
         assert_eq!((table.of(0x1000), table.of(0x1040)), (Universe::Patched, Universe::Unpatched));
+    }
+
+    #[test]
+    fn a_copy_says_all_that_the_table_says() {
+        let (small, big) = (slots(2), slots(40));
+        let (table, copy) = (Universes::new(&small), Universes::new(&big));
+        table.set_born(Universe::Patched);
+        assert!(table.insert(0x1000, Universe::Unpatched) && table.insert(0x2000, Universe::Patched));
+        assert!(table.listed(0x1000).expect("listed").ask());
+        table.listed(0x2000).expect("listed").set_waiting(true);
+        assert!(copy.copy(&table));
+        let of = |task| {
+            let listed = copy.listed(task).expect("listed");
+            (listed.universe(), listed.is_asked(), listed.is_waiting())
+        };
+        assert_eq!(of(0x1000), (Universe::Unpatched, true, false));
+        assert_eq!(of(0x2000), (Universe::Patched, false, true));
+        assert_eq!(copy.born(), Universe::Patched);
+        assert!(!Universes::new(&[]).copy(&table), "no room");
     }
 
     #[test]

@@ -53,6 +53,7 @@ fn all() -> Vec<Refusal> {
         Error::Incompatible { patch: "fix_2", state: SystemState { id: 1, version: 3 } },
         Error::OwnObject { object: "klp" },
         Error::InTransition { patch: "fix_1" },
+        Error::NoSize { func },
     ]
 }
 
@@ -86,6 +87,7 @@ fn variant(error: &Refusal) -> usize {
         Error::Incompatible { .. } => 24,
         Error::OwnObject { .. } => 25,
         Error::InTransition { .. } => 26,
+        Error::NoSize { .. } => 27,
     }
 }
 
@@ -93,7 +95,7 @@ fn variant(error: &Refusal) -> usize {
 fn every_refusal_has_its_text_and_its_number() {
     let mut seen: Vec<usize> = all().iter().map(variant).collect();
     seen.dedup();
-    assert_eq!(seen, (0..=26).collect::<Vec<_>>(), "an example of each variant, in their order");
+    assert_eq!(seen, (0..=27).collect::<Vec<_>>(), "an example of each variant, in their order");
     let mut texts = String::new();
     for error in all() {
         writeln!(texts, "{}: {error}", error.errno().0).expect("strings take everything");

@@ -195,9 +195,15 @@ bool klp_shim_is_own(const char *object)
 
 bool klp_shim_object_loaded(const char *name)
 {
-	struct module *mod = klp_find(name);
+	struct module *mod;
+	bool live;
 
-	return mod && READ_ONCE(mod->state) == MODULE_STATE_LIVE;
+	/* A module that goes is freed when every CPU has left such a section. */
+	preempt_disable();
+	mod = static_call(klp_find_module)(name);
+	live = mod && READ_ONCE(mod->state) == MODULE_STATE_LIVE;
+	preempt_enable();
+	return live;
 }
 
 static void klp_each_module_symbol(struct module *mod, struct klp_symbol_search *search)

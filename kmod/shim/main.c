@@ -85,8 +85,9 @@ static void klp_do_work(struct work_struct *work)
 
 	klp_shim_search_from(__builtin_frame_address(0));
 	again = klp_rs_work();
+	/* Does nothing if somebody has asked for it meanwhile, who may want it sooner. */
 	if (again)
-		klp_shim_schedule_work(again);
+		queue_delayed_work(system_long_wq, &klp_work, msecs_to_jiffies(again));
 }
 
 void klp_shim_schedule_work(unsigned int delay_ms)

@@ -169,6 +169,11 @@ void klp_shim_ask_no_more(struct task_struct *task);
 void klp_shim_gather(bool wait);
 void klp_shim_wake(struct task_struct *task);
 extern struct klp_range klp_shim_leave_text;
+/* Entry code, which is not instrumented; size 0 if the kernel has none. Constant once initialised. */
+extern struct klp_range klp_shim_noinstr_text;
+/* Any context; `name` has room for KSYM_SYMBOL_LEN bytes. Returns the length. */
+size_t klp_shim_symbol(u64 addr, char *name);
+void klp_shim_wait_for_exits(void);
 
 /* One line of `blocked`. `addr`: where it may return to, or 0 and `why` says it in a word. */
 int klp_shim_show_blocked(char *line, size_t size, struct task_struct *task, u64 addr, const char *why, u64 ms);
@@ -236,8 +241,13 @@ struct task_struct *klp_shim_idle_task(int cpu);
 
 /* Any context, preemption off. */
 void klp_rs_redirect(void *redirect, u64 caller, struct ftrace_regs *fregs, u64 task);
-/* The running task is about to return to user mode. Preemption off. */
-void klp_rs_leaves(u64 task, bool waits);
+/*
+ * The running task is about to return to user mode, if its callers say so, and is to wait there if it can. Answers whether
+ * it waits. Preemption off.
+ */
+bool klp_rs_leaves(const struct klp_task *task, bool waits);
+/* As that; the running task goes on by itself. */
+void klp_rs_waits_no_more(u64 task);
 
 int klp_rs_enable_patch(struct klp_patch *patch);
 int klp_rs_module_coming(const char *name);

@@ -389,6 +389,8 @@ extern "C" fn klp_rs_work() -> c_uint {
         // SAFETY: the patch belongs to a module that we hold a reference on until below.
         let module = unsafe { drained.patch.as_ref() }.module;
         drop(drained.directory);
+        // SAFETY: process context, no lock held.
+        unsafe { ffi::klp_shim_wait_for_exits() };
         // SAFETY: taken in `klp_rs_enable_patch`.
         unsafe { ffi::klp_shim_module_put(module) };
     }

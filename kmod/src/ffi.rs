@@ -114,6 +114,7 @@ unsafe extern "C" {
     pub(crate) static klp_shim_regs_layout: RegsLayout;
     pub(crate) static klp_shim_return_stub_text: Range;
     pub(crate) static klp_shim_leave_text: Range;
+    pub(crate) static klp_shim_noinstr_text: Range;
     pub(crate) static klp_shim_signal_after_ms: c_uint;
     pub(crate) static mut klp_shim_fail_nth: c_int;
     pub(crate) static klp_shim_text: KlpText;
@@ -170,6 +171,8 @@ unsafe extern "C" {
     pub(crate) fn klp_shim_ask_to_leave(task: *mut c_void) -> c_int;
     pub(crate) fn klp_shim_ask_no_more(task: *mut c_void);
     pub(crate) fn klp_shim_gather(wait: bool);
+    pub(crate) fn klp_shim_symbol(addr: u64, name: *mut c_char) -> usize;
+    pub(crate) fn klp_shim_wait_for_exits();
     pub(crate) fn klp_shim_wake(task: *mut c_void);
     pub(crate) fn klp_shim_show_blocked(
         line: *mut c_char,

@@ -4,7 +4,8 @@
 use crate::Addr;
 use crate::engine::Result;
 use crate::engine::func_stack::{self, FuncStack};
-use crate::patch::{Members, Object, Patch, PatchId};
+use crate::error::Error;
+use crate::patch::{Members, Object, Patch, PatchId, State};
 use crate::platform::{List, Platform, Range};
 use crate::universe::Universe;
 use crate::unwind::Frame;
@@ -110,12 +111,23 @@ impl<P: Platform> Change<'_, P> {
             let Some(site) = func.site else { continue };
             let mut added = Ok(());
             self.platform.each_part(object.name, func.name, site.function, &mut |part| {
-                if added.is_ok() {
+                if part.size == 0 {
+                    added = Err(Error::NoSize { func: func.name });
+                } else if added.is_ok() {
                     added = add::<P>(ranges, part);
                 }
             });
             added?;
             if self.goal == Universe::Patched {
+                // A version that drains is in no stack any more, but tasks may run it.
+                let draining =
+                    self.patches.iter().filter(|patch| patch.state == State::Draining && !patch.left);
+                for patch in draining {
+                    let mut funcs = patch.objects.iter().flat_map(|object| object.funcs.iter());
+                    if funcs.any(|other| other.site == func.site) {
+                        add::<P>(ranges, patch.text)?;
+                    }
+                }
                 func_stack::each_patch::<P>(self.stacks, func, |id| {
                     match self.patches.iter().find(|patch| patch.id == id && id != self.patch) {
                         Some(patch) => add::<P>(ranges, patch.text),

@@ -169,11 +169,8 @@ impl<P: Platform> Transition<P> {
             let bigger = self::table(platform, listed + missing + missing / 4 + 16)?;
             let copy = Universes::new(&bigger);
             platform.stop_machine(&mut || {
-                for (_, old) in table.iter() {
-                    let copied = copy.insert(old.task(), old.universe());
-                    debug_assert!(copied, "the bigger table has room");
-                }
-                copy.set_born(table.born());
+                let copied = copy.copy(&table);
+                debug_assert!(copied, "the bigger table has room");
                 platform.show_universes(Some(&bigger));
             });
             // The machine was stopped since callbacks were last shown it.
@@ -243,7 +240,7 @@ impl<P: Platform> Transition<P> {
             |task, hold| {
                 left += 1;
                 if hold == Hold::InKernel {
-                    ask_to_leave(platform, task);
+                    let _ = ask_to_leave(platform, task);
                 }
             },
         );
@@ -286,14 +283,15 @@ impl<P: Platform> Transition<P> {
     /// As [`switch_all`](Self::switch_all), with the tasks that return to user mode stopped at the border.
     fn gather(&mut self, platform: &P) -> bool {
         let now = platform.now_ms();
-        match self.gathering {
+        let begins = match self.gathering {
             Gathering::NotBefore(time) if now < time => return false,
             Gathering::NotBefore(_) => {
                 platform.gather(true);
                 self.gathering = Gathering::Until(now + GATHER_MS);
+                true
             }
-            Gathering::Until(_) => {}
-        }
+            Gathering::Until(_) => false,
+        };
         // Those that are not listed yet are in no other universe than the others.
         let here = self.goal.other();
         if self.list(platform, here, here).is_ok() {
@@ -303,8 +301,8 @@ impl<P: Platform> Transition<P> {
                 // It counts when all are outside at once.
                 |_| {},
                 |task, hold| {
-                    if hold == Hold::InKernel {
-                        ask_to_leave(platform, task);
+                    // Once a round: a wake-up may be lost, and disturbs what the task does.
+                    if hold == Hold::InKernel && (ask_to_leave(platform, task) || begins) {
                         platform.wake(TaskId(task.task()));
                     }
                 },
@@ -385,10 +383,8 @@ impl<P: Platform> Transition<P> {
         self.scatter(platform);
         platform.synchronise();
         platform.show_universes(None);
-        if self.model.leave() == Leave::Kernel {
-            // Tasks that switch themselves look at the table outside of callbacks.
-            platform.synchronise();
-        }
+        // Tasks that switch themselves look at the table outside of callbacks. Those of an earlier transition may be late.
+        platform.synchronise();
         for (_, task) in self.universes().iter() {
             let id = TaskId(task.task());
             if task.is_asked() {
@@ -454,11 +450,16 @@ fn direction(goal: Universe) -> &'static str {
     }
 }
 
-fn ask_to_leave<P: Platform>(platform: &P, task: &Listed<'_>) {
-    if task.ask() && platform.ask_to_leave(TaskId(task.task())).is_err() {
+/// Answers whether it was not asked before.
+fn ask_to_leave<P: Platform>(platform: &P, task: &Listed<'_>) -> bool {
+    if !task.ask() {
+        return false;
+    }
+    if platform.ask_to_leave(TaskId(task.task())).is_err() {
         // Asked again the next time.
         task.left();
     }
+    true
 }
 
 /// The machine is stopped.
