@@ -19,6 +19,7 @@ CALLERS=$CALLED,ten,pair
 
 # hammer WORK...: on each CPU a task for each kind of work, in one system call after another.
 hammer() {
+    works=$*
     for cpu in $(seq 0 $(($(nproc) - 1))); do
         for work; do
             taskset "$(printf %x $((1 << cpu)))" dd if=$UNIVERSE/"$work" of=/dev/null bs=1 2>/dev/null &
@@ -82,9 +83,9 @@ cycles() {
     done
 }
 
-# expect_worked: both universes were there, for each kind of work.
+# expect_worked: both universes were there, for each kind of work that tasks did.
 expect_worked() {
-    for work in ten pair; do
+    for work in $works; do
         for universe in universe0 universe1; do
             [ "$(tally $work $universe)" -gt 0 ] || fail "$work was never done in $universe: $(cat $UNIVERSE/tally)"
         done
@@ -94,7 +95,7 @@ expect_worked() {
 
 # expect_whole: no work was mixed.
 expect_whole() {
-    for work in ten pair; do
+    for work in $works; do
         expect "$(tally $work mixed)" 0 "work of two universes in one system call, '$work', of which one gave $(tally $work gave)"
     done
     expect_worked
@@ -109,7 +110,7 @@ expect_at_once() {
 
 # expect_mixed: some work was: what the cases look for can be seen.
 expect_mixed() {
-    for work in ten pair; do
+    for work in $works; do
         [ "$(tally $work mixed)" -gt 0 ] || fail "no '$work' was mixed: these cases would not see it: $(cat $UNIVERSE/tally)"
     done
     expect_worked

@@ -5,7 +5,8 @@
 load test_value_1
 load test_refuse what=absent
 refuse "Invalid argument" test_target
-expect_log "symbol 'test_absent' not found in symbol table of test_target"
+expect_log "livepatch: symbol 'test_absent' not found in symbol table"
+expect_log "klp: test_target has none"
 expect_log "patch 'test_refuse' failed for module 'test_target', refusing to load module 'test_target'"
 [ ! -d /sys/module/test_target ] || fail "it is loaded nevertheless"
 expect_says $KLP_SYS/test_value_1/test_target/patched 0 "after the refusal"

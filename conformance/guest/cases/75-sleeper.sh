@@ -10,9 +10,9 @@ sleeps() { [ "$(says /sys/module/test_nested/parameters/sleepers)" = 1 ]; }
 wait_for 5 sleeps || fail "the replacement does not sleep"
 disable test_nested
 expect_says $TARGET/calls 1 "reverted"
-# The engine looks again and again, and says in the end which task it is.
-named() { klog | grep -qF "'test_nested': task $sleeper ("; }
-wait_for 10 named || fail "the log does not name task $sleeper: $(klog | tail -n 3)"
+# The engine looks again and again, and says which task it is, and where.
+named() { grep -q "^$sleeper cat new_wait+0x" $KLP_SYS/test_nested/blocked; }
+wait_for 10 named || fail "task $sleeper is not named: $(cat $KLP_SYS/test_nested/blocked)"
 expect_says $KLP_SYS/test_nested/transition 1 "with a sleeper"
 expect_says $KLP_SYS/test_nested/enabled 0 "with a sleeper"
 refuse_unload "Resource temporarily unavailable" test_nested

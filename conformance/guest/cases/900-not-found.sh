@@ -4,7 +4,7 @@
 # source: design: refusals; Documentation/livepatch/livepatch.rst, "Registration"
 load test_target
 refuse "Invalid argument" test_refuse what=absent
-expect_log "symbol 'test_absent' not found in symbol table of test_target"
-expect_log "failed to enable patch 'test_refuse'"
+expect_log "livepatch: symbol 'test_absent' not found in symbol table"
+expect_log "klp: test_target has none"
 expect_untouched
 unload test_target

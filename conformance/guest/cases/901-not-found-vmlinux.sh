@@ -4,7 +4,7 @@
 # source: design: refusals
 load test_target
 refuse "Invalid argument" test_refuse what=absent-in-vmlinux
-expect_log "symbol 'test_value' not found in symbol table of vmlinux"
-expect_log "failed to enable patch 'test_refuse'"
+expect_log "livepatch: symbol 'test_value' not found in symbol table"
+expect_log "klp: vmlinux has none"
 expect_untouched
 unload test_target

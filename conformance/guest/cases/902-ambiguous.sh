@@ -4,7 +4,7 @@
 # source: design: refusals; struct klp_func, old_sympos
 load test_target
 refuse "Invalid argument" test_refuse what=ambiguous
-expect_log "unresolvable ambiguity for symbol 'test_twin' in object 'test_target'" "old_sympos"
-expect_log "failed to enable patch 'test_refuse'"
+expect_log "unresolvable ambiguity for symbol 'test_twin' in object 'test_target'"
+expect_log "klp: there are 2" "klp_func.old_sympos"
 expect_untouched
 unload test_target

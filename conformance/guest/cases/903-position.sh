@@ -4,7 +4,7 @@
 # source: design: refusals; struct klp_func, old_sympos
 load test_target
 refuse "Invalid argument" test_refuse what=position
-expect_log "symbol position 3 for symbol 'test_twin' in object 'test_target' not found" "there are 2"
-expect_log "failed to enable patch 'test_refuse'"
+expect_log "livepatch: symbol position '3' for symbol 'test_twin' in object 'test_target' not found"
+expect_log "klp: there are 2"
 expect_untouched
 unload test_target

@@ -4,7 +4,7 @@
 # source: design: refusals; Documentation/livepatch/livepatch.rst, "Limitations": only functions that can be traced
 load test_target
 refuse "Invalid argument" test_refuse what=untraced
-expect_log "failed to find location for function 'test_untraced'"
-expect_log "failed to enable patch 'test_refuse'"
+expect_log "livepatch: failed to find location for function 'test_untraced'"
+expect_log "klp: at" "there is no ftrace site"
 expect_untouched
 unload test_target

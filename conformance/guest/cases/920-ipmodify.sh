@@ -5,7 +5,8 @@
 load test_target
 load test_ipmodify
 refuse "Device or resource busy" test_value_1
-expect_log "failed to register ftrace handler for function 'test_value'" "another user already redirects it"
+expect_log "livepatch: failed to register ftrace handler for function 'test_value' (-16)"
+expect_log "klp: another user already redirects it"
 expect_log "failed to enable patch 'test_value_1'"
 expect_value 1 "after the refusal"
 expect "$(ls $KLP_SYS)" "" "patches"

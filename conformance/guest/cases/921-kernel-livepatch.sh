@@ -8,7 +8,8 @@ load test_target
 load test_kernel_livepatch
 expect_value 301 "the kernel's livepatch"
 refuse "Device or resource busy" test_value_1
-expect_log "failed to register ftrace handler for function 'test_value'" "another user already redirects it"
+expect_log "livepatch: failed to register ftrace handler for function 'test_value' (-16)"
+expect_log "klp: another user already redirects it"
 expect_value 301 "after the refusal"
 settled() { [ "$(says /sys/kernel/livepatch/test_kernel_livepatch/transition)" = 0 ]; }
 wait_for 20 settled || fail "the kernel's own transition does not end"

@@ -23,7 +23,8 @@ disable test_universe_1
 expect_blocked test_universe_1 $sleeper cat "new_universe_sleep [test_universe_1]"
 echo 1 >$dir/force || fail "force is refused"
 expect "$(here) $(which)" "0 0" "forced"
-usleep 500000
+named() { klog | grep -qF "'test_universe_1': task $sleeper (cat) may still run it at"; }
+wait_for 10 named || fail "the log does not name task $sleeper, which may still run it: $(klog | tail -n 3)"
 is_asleep $sleeper || fail "the sleeper has left"
 refuse_unload "Resource temporarily unavailable" test_universe_1
 [ -d /sys/module/test_universe_1 ] || fail "the module is gone, with a task asleep in it"

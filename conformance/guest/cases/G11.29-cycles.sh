@@ -8,7 +8,7 @@
 : "${KLP_CYCLES:=$(sed -n 's/.*klp_cycles=\([0-9]*\).*/\1/p' /proc/cmdline)}"
 : "${KLP_CYCLES:=15}"
 load test_universe
-hammer ten pair
+hammer ten
 # Until the case ends.
 while :; do sh -c 'true | cat; : $(cat /proc/self/stat)'; done >/dev/null 2>&1 &
 pressure=$!
@@ -38,7 +38,7 @@ back() {
 } 2>/dev/null
 start=$(hundredths)
 for cycle in $(seq "$KLP_CYCLES"); do
-    load test_universe_1 functions=$CALLERS value=1
+    load test_universe_1 functions=which,add,ten value=1
     case $((cycle % 4)) in
     1) disable test_universe_1 ;;
     2)
