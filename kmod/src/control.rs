@@ -300,7 +300,8 @@ impl Control {
         if self.engine.in_transition().is_none_or(|(other, _)| other != id) {
             return 0;
         }
-        let mut used = 0;
+        let room = lines.len().saturating_sub(MORE.len());
+        let (mut used, mut cut) = (0, false);
         self.engine.each_blocked(&Kernel, &mut |task, hold, ms| {
             let (addr, why) = match hold {
                 Hold::Code(addr) => (addr, c""),
@@ -308,17 +309,30 @@ impl Control {
                 Hold::InKernel => (0, c"in-kernel"),
                 Hold::Unreliable(reason) => (0, reason.c_name()),
             };
-            let rest = &mut lines[used..];
+            let rest = &mut lines[used..room];
             let (line, size) = (rest.as_mut_ptr().cast(), rest.len());
             // SAFETY: the rest of the buffer; a task that is pinned; a C string.
             let written = unsafe {
                 ffi::klp_shim_show_blocked(line, size, tasks::pointer(task), addr, why.as_ptr(), ms)
             };
-            used += usize::try_from(written).unwrap_or(0).min(size);
+            let written = usize::try_from(written).unwrap_or(0);
+            // Whole lines only.
+            if cut || written + 1 >= size {
+                cut = true;
+            } else {
+                used += written;
+            }
         });
+        if cut {
+            lines[used..used + MORE.len()].copy_from_slice(MORE);
+            used += MORE.len();
+        }
         used
     }
 }
+
+/// The last line of `blocked` if not all fit into the page that a file in sysfs has.
+const MORE: &[u8] = b"(and more)\n";
 
 /// Logs a refusal that the engine has not logged. The kernel says nothing of one that is only too early.
 fn say(error: &Error<Name>) {
