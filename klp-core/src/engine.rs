@@ -401,6 +401,8 @@ impl<P: Platform> Engine<P> {
         let goal = transition.goal();
         // Whoever leaves the kernel may still run what lies between there and user mode, which may be of the patch.
         let left = left && self.patches[index].model.leave() != Leave::Kernel;
+        // A task may be in the patch's text since it was in effect before.
+        let left = left && (goal == Universe::Patched || !transition.enables() || self.patches[index].left);
         let (mine, replaced) = match goal {
             Universe::Patched => (Members::BOTH, Members::NONE),
             Universe::Unpatched => (Members::NONE, Members::BOTH),

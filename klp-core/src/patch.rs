@@ -124,7 +124,8 @@ pub struct Patch<P: Platform> {
     pub(crate) state: State,
     pub(crate) members: Members,
     pub(crate) unfinished: Unfinished,
-    /// While draining: every task was seen outside its text since the last could have entered.
+    /// While draining: every task was seen outside its text since the last could have entered. While enabled: so it was when
+    /// it was enabled.
     pub(crate) left: bool,
 }
 
@@ -173,7 +174,7 @@ impl<P: Platform> Patch<P> {
             state: State::Ready,
             members: Members::NONE,
             unfinished: Unfinished::Nothing,
-            left: false,
+            left: true,
         }
     }
 

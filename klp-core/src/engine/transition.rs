@@ -48,6 +48,8 @@ pub(super) struct Transition<P: Platform> {
     patch: PatchId,
     model: Model,
     goal: Universe,
+    /// It began to enable the patch: tasks that were never switched were not seen outside its text.
+    enables: bool,
     /// What a task must have left, while the goal is what it is.
     code: P::List<Range>,
     /// The table of universes.
@@ -79,6 +81,7 @@ impl<P: Platform> Transition<P> {
             patch: id,
             model,
             goal,
+            enables: goal == Universe::Patched,
             code: engine.change(platform, id, goal).code()?,
             slots: table(platform, if model == Model::InTime { 0 } else { platform.task_count() })?,
             listed: false,
@@ -94,6 +97,10 @@ impl<P: Platform> Transition<P> {
 
     pub(super) fn goal(&self) -> Universe {
         self.goal
+    }
+
+    pub(super) fn enables(&self) -> bool {
+        self.enables
     }
 
     pub(super) fn age(&self, platform: &P) -> u64 {
