@@ -179,8 +179,8 @@ expect_untouched() {
     expect_says $TARGET/twins "10 20" "after the refusal"
     expect_says /proc/cmdline "$KLP_CMDLINE" "after the refusal"
     expect "$(ls $KLP_SYS)" "" "patches after the refusal"
-    for module in test_refuse test_many test_value_1; do
-        [ ! -d /sys/module/$module ] || fail "$module is still loaded after the refusal"
+    for other in test_refuse test_many test_value_1; do
+        [ ! -d /sys/module/$other ] || fail "$other is still loaded after the refusal"
     done
 }
 
