@@ -28,7 +28,10 @@ pub mod platform;
 pub mod redirect;
 pub mod reloc;
 pub mod return_stack;
+#[cfg(not(loom))]
 mod sync;
+#[cfg(loom)]
+pub mod sync;
 pub mod system_state;
 pub mod universe;
 pub mod unwind;

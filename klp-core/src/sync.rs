@@ -2,7 +2,12 @@
 //! The atomics of the protocol between callbacks and transitions: the processor's, or the model checker's.
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+mod checked;
+
+#[cfg(loom)]
+pub(crate) use checked::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+#[cfg(loom)]
+pub use checked::{Weakened, weaken};
 
 #[cfg(not(loom))]
-pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+pub(crate) use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};

@@ -16,8 +16,10 @@
 //!
 //! The listed tasks are kept from being freed as long as the table exists: an address names one task.
 
+use core::ptr;
+
 use crate::Addr;
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// What a task runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +63,62 @@ const WAITS: u32 = 4;
 /// A place in the table; all zero: free.
 #[derive(Debug, Default)]
 pub struct Slot {
+    /// In the first slot: how many there are.
     task: AtomicU64,
     state: AtomicU32,
+}
+
+impl Slot {
+    /// Of a table's first slot, which [`Shown::first`] gave: how many slots the table has.
+    pub fn table_len(&self) -> usize {
+        usize::try_from(self.task.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+}
+
+/// Where callbacks and tasks that leave the kernel find the table.
+///
+/// One word: with the machine stopped there are still NMIs, which must find a table whole while another takes its place.
+#[derive(Debug)]
+pub struct Shown {
+    first: AtomicPtr<Slot>,
+}
+
+impl Shown {
+    /// Shows no table.
+    #[cfg(not(loom))] // whose atomics are no constants
+    pub const fn new() -> Shown {
+        Shown { first: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// Shows no table.
+    #[cfg(loom)]
+    pub fn new() -> Shown {
+        Shown { first: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// Makes everybody look at these slots; at none, if there are none.
+    pub fn show(&self, slots: &[Slot]) {
+        let first = match slots.first() {
+            Some(first) => {
+                first.task.store(slots.len() as u64, Ordering::Relaxed);
+                slots.as_ptr()
+            }
+            None => ptr::null(),
+        };
+        self.first.store(first.cast_mut(), Ordering::Release);
+    }
+
+    /// The first slot of the table that is shown; null: there is none. Preemption off, as long as it is used.
+    #[inline]
+    pub fn first(&self) -> *const Slot {
+        self.first.load(Ordering::Acquire)
+    }
+}
+
+impl Default for Shown {
+    fn default() -> Shown {
+        Shown::new()
+    }
 }
 
 /// A listed task.
@@ -142,10 +198,10 @@ impl<'a> Universes<'a> {
     /// The universe of a task. Any context, preemption off.
     #[inline]
     pub fn of(&self, task: Addr) -> Universe {
-        match self.find(task) {
-            Ok(listed) => listed.universe(),
-            Err(_) => self.born(),
-        }
+        // Read first, for an NMI that comes while tasks are being listed: if those born later are elsewhere already, it sees
+        // that this one is listed.
+        let born = self.born();
+        self.find(task).map_or(born, |listed| listed.universe())
     }
 
     /// The universe of tasks that are not listed.
@@ -197,6 +253,21 @@ impl<'a> Universes<'a> {
         }
         self.set_born(other.born());
         true
+    }
+
+    /// The task, which is running, does what it was asked to do on leaving the kernel. At the border it waits, or is where
+    /// those that are not listed are; elsewhere it is asked again. Answers whether it waits. Preemption off.
+    pub fn leave(&self, task: Addr, waits: bool, is_at_border: impl FnOnce() -> bool) -> bool {
+        // Not asked: by an earlier transition, which is over.
+        let Some(listed) = self.listed(task).filter(Listed::is_asked) else { return false };
+        let leaves = is_at_border();
+        listed.left();
+        if leaves && waits {
+            listed.set_waiting(true);
+        } else if leaves {
+            listed.switch(self.born());
+        }
+        leaves && waits
     }
 
     /// A task that is listed.

@@ -1,26 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! The table of universes, as callbacks and tasks that leave the kernel find it.
 
-use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-
 use klp_core::Addr;
-use klp_core::universe::{Slot, Universes};
+use klp_core::universe::{Shown, Slot, Universes};
 use klp_core::unwind::Next;
 
 use crate::ffi::{self, KlpTask};
 use crate::stacks::walk_task;
 
-static SLOTS: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
-static COUNT: AtomicUsize = AtomicUsize::new(0);
+static SHOWN: Shown = Shown::new();
 
 /// Makes everybody look at these slots: see `Platform::show_universes`, whose caller keeps them where they are.
 pub(crate) fn show(slots: &[Slot]) {
-    // With no table, whoever has read the count already still finds the slots it belongs to. Else nobody looks meanwhile.
-    if !slots.is_empty() {
-        SLOTS.store(slots.as_ptr().cast_mut(), Ordering::Release);
-    }
-    COUNT.store(slots.len(), Ordering::Release);
+    SHOWN.show(slots);
 }
 
 /// The table that is shown.
@@ -29,13 +21,13 @@ pub(crate) fn show(slots: &[Slot]) {
 ///
 /// Preemption is off, and stays so while the table is used: whoever frees the slots waits for every CPU first.
 pub(crate) unsafe fn shown<'a>() -> Universes<'a> {
-    let count = COUNT.load(Ordering::Acquire);
-    if count == 0 {
+    let first = SHOWN.first();
+    if first.is_null() {
         return Universes::new(&[]);
     }
-    // SAFETY: by the contract of `Platform::show_universes` these slots exist until every CPU was seen outside of sections
-    // with preemption off after others were shown.
-    Universes::new(unsafe { core::slice::from_raw_parts(SLOTS.load(Ordering::Acquire), count) })
+    // SAFETY: by the contract of `Platform::show_universes` the slots exist until every CPU was seen outside of sections
+    // with preemption off after others were shown; the first one says how many they are.
+    Universes::new(unsafe { core::slice::from_raw_parts(first, (*first).table_len()) })
 }
 
 /// The running task executes what it was asked to do on its way out of the kernel. It has left if all its callers belong to
@@ -45,18 +37,7 @@ pub(crate) unsafe fn shown<'a>() -> Universes<'a> {
 extern "C" fn klp_rs_leaves(task: *const KlpTask, waits: bool) -> bool {
     // SAFETY: the shim's own variable; preemption is off.
     let (task, universes) = unsafe { (&*task, shown()) };
-    // Not asked: by an earlier transition, which is over.
-    let Some(listed) = universes.listed(task.task as Addr).filter(|listed| listed.is_asked()) else {
-        return false;
-    };
-    let leaves = is_at_the_border(task);
-    listed.left();
-    if leaves && waits {
-        listed.set_waiting(true);
-    } else if leaves && !waits {
-        listed.switch(universes.born());
-    }
-    leaves && waits
+    universes.leave(task.task as Addr, waits, || is_at_the_border(task))
 }
 
 /// The running task goes on by itself, though it was to wait. Preemption is off.
