@@ -3,7 +3,7 @@
 //!
 //! A patch takes effect in the model it asks for ([`Model`]). In the immediate one each function switches for
 //! everybody at once, and a disabled patch *drains* before it may go: as long as some task may return into its text, it
-//! stays. In all others there is a [`transition`]: tasks are switched when they are out of the functions that change, one
+//! stays. In all others there is a *transition*: tasks are switched when they are out of the functions that change, one
 //! by one or all at once. There is at most one transition at a time; nothing else starts meanwhile.
 //!
 //! Everything here runs in process context under one lock that the caller holds, and may sleep.

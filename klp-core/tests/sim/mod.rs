@@ -197,10 +197,6 @@ impl<const STUB: bool> World<STUB> {
         self.engine.patch(id).expect("a known patch").state()
     }
 
-    pub(crate) fn name(&self, id: PatchId) -> &'static str {
-        self.engine.patch(id).expect("a known patch").name
-    }
-
     /// Takes all lines of the kernel log.
     pub(crate) fn take_log(&self) -> Vec<String> {
         self.kernel.take_log().into_iter().map(|(_, line)| line).collect()
