@@ -32,7 +32,12 @@ pub(crate) fn run(_args: Args) -> Result<()> {
         "clippy",
     )?);
     counts.add(lint(&progress, "rustdoc", &["doc", "--workspace", "--no-deps", "--quiet"], "")?);
-    counts.add(workspace_tests(&progress)?);
+    counts.add(tests(
+        &progress,
+        "unit and host tests",
+        cargo().args(["test", "--workspace", "--no-fail-fast"]),
+    )?);
+    counts.add(tests(&progress, "model checking", &mut model_checking())?);
     for suite in [Suite::Guest, Suite::Kselftest] {
         counts.add(kernel_suite(suite, &progress)?);
     }
@@ -71,12 +76,21 @@ fn lint(progress: &Progress, name: &str, args: &[&str], component: &str) -> Resu
     Ok(Counts { failed: 1, ..Counts::default() })
 }
 
-/// Runs the unit tests and the architectures' host suites.
-fn workspace_tests(progress: &Progress) -> Result<Counts> {
+/// The engine with the model checker's atomics. In a directory of its own: a flag for all crates would have them all built
+/// anew, here and by whoever builds next.
+fn model_checking() -> Command {
+    let mut command = cargo();
+    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+    command
+        .args(["test", "--package", "klp-core", "--test", "loom", "--release", "--target-dir", "target/loom"])
+        .env("RUSTFLAGS", format!("{flags} --cfg loom"));
+    command
+}
+
+/// Runs `cargo test`.
+fn tests(progress: &Progress, name: &str, command: &mut Command) -> Result<Counts> {
     let output = progress
-        .phase("unit and host tests", |_| {
-            cargo().args(["test", "--workspace", "--no-fail-fast"]).stderr(Stdio::inherit()).output()
-        })
+        .phase(name, |_| command.stderr(Stdio::inherit()).output())
         .context("cannot run cargo test")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let mut counts = libtest_counts(&text);
