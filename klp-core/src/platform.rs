@@ -280,8 +280,15 @@ pub trait Platform: Sized {
     ///
     /// # Errors
     ///
-    /// It cannot be asked: it is exiting, or there is no memory.
+    /// It cannot be asked: it never returns to user mode, or is exiting, or there is no memory.
     fn ask_to_leave(&self, task: TaskId) -> Result<(), NoMemory>;
+
+    /// Whether a function of this name lies between a system call and user mode, so that a task that leaves the kernel is in
+    /// it.
+    fn is_way_out(&self, name: Self::Name) -> bool {
+        let _ = name;
+        false
+    }
 
     /// Takes [`ask_to_leave`](Self::ask_to_leave) back, if the task has not left yet.
     fn ask_no_more(&self, task: TaskId);

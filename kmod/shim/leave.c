@@ -64,9 +64,12 @@ static void notrace klp_leaves(struct callback_head *work)
 
 int klp_shim_ask_to_leave(struct task_struct *task)
 {
-	struct callback_head *work = kzalloc(sizeof(*work), GFP_KERNEL);
+	struct callback_head *work;
 	int ret;
 
+	if (task->flags & KLP_NEVER_USER)
+		return -EINVAL;
+	work = kzalloc(sizeof(*work), GFP_KERNEL);
 	if (!work)
 		return -ENOMEM;
 	init_task_work(work, klp_leaves);

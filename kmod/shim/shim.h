@@ -207,6 +207,13 @@ int klp_shim_node_add(struct klp_node *node, struct klp_node *parent, unsigned i
 		      const char *name, u64 position);
 void klp_shim_node_del(struct klp_node *node);
 
+/* Tasks that never return to user mode. From 6.4 on vhost's workers are threads of the process they work for. */
+#ifdef PF_USER_WORKER
+#define KLP_NEVER_USER (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER)
+#else
+#define KLP_NEVER_USER (PF_KTHREAD | PF_IO_WORKER)
+#endif
+
 /* --- C, used by C --------------------------------------------------------------------------------------------------- */
 
 void klp_shim_ftrace_init(void);

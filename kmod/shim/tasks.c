@@ -15,13 +15,6 @@
 
 #include "shim.h"
 
-/* Tasks that never return to user mode. From 6.4 on vhost's workers are threads of the process they work for. */
-#ifdef PF_USER_WORKER
-#define KLP_NEVER_USER (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER)
-#else
-#define KLP_NEVER_USER (PF_KTHREAD | PF_IO_WORKER)
-#endif
-
 struct klp_stop {
 	klp_work_fn work;
 	void *context;

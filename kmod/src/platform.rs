@@ -234,6 +234,10 @@ impl Platform for Kernel {
         errno(unsafe { ffi::klp_shim_ask_to_leave(tasks::pointer(task)) }).map_err(|_| NoMemory)
     }
 
+    fn is_way_out(&self, name: Name) -> bool {
+        universe::is_way_out(name.as_ref())
+    }
+
     fn ask_no_more(&self, task: TaskId) {
         // SAFETY: the engine has pinned it.
         unsafe { ffi::klp_shim_ask_no_more(tasks::pointer(task)) };

@@ -93,17 +93,21 @@ fn is_at_the_border(task: &KlpTask) -> bool {
     let mut border = true;
     let walked = walk_task(task, |frame| {
         let pc = if frame.cursor.exact { frame.cursor.pc } else { frame.cursor.pc.wrapping_sub(1) };
-        border = noinstr.contains(pc) || entry.contains(pc) || is_way_out(pc);
+        border = noinstr.contains(pc) || entry.contains(pc) || is_way_out_at(pc);
         if border { Next::Continue } else { Next::Stop }
     });
     border && walked.is_ok()
 }
 
-fn is_way_out(pc: Addr) -> bool {
+fn is_way_out_at(pc: Addr) -> bool {
     let mut name = [0; SYMBOL];
     // SAFETY: room for the longest symbol.
     let length = unsafe { ffi::klp_shim_symbol(pc, name.as_mut_ptr().cast()) };
     let name = core::str::from_utf8(&name[..length.min(SYMBOL)]).unwrap_or_default();
-    // The compiler's clones are as good: NAME.isra.0, NAME.constprop.0.
+    is_way_out(name)
+}
+
+/// Whether a function of this name is on the way out. The compiler's clones are as good: NAME.isra.0, NAME.constprop.0.
+pub(crate) fn is_way_out(name: &str) -> bool {
     WAY_OUT.contains(&name.split('.').next().unwrap_or_default())
 }

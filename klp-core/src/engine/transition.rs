@@ -59,6 +59,8 @@ pub(super) struct Transition<P: Platform> {
     /// When it began, or was last reversed.
     since: u64,
     woken: Option<u64>,
+    /// What changes may be on the stack of a task that leaves the kernel.
+    changes_way_out: bool,
     gathering: Gathering,
 }
 
@@ -87,6 +89,7 @@ impl<P: Platform> Transition<P> {
             listed: false,
             since: platform.now_ms(),
             woken: None,
+            changes_way_out: changes_way_out(platform, &engine.patches),
             gathering: Gathering::NotBefore(0),
         })
     }
@@ -253,6 +256,11 @@ impl<P: Platform> Transition<P> {
         );
         if left > 0 && self.wake_due(platform) {
             for (_, task) in self.universes().iter().filter(|(_, task)| task.universe() != goal) {
+                // Else it may be back asleep, its system call restarted, before anybody looks. None of what changes is on
+                // its stack where it leaves the kernel.
+                if !self.changes_way_out {
+                    let _ = ask_to_leave(platform, &task);
+                }
                 platform.wake(TaskId(task.task()));
             }
         }
@@ -455,6 +463,11 @@ fn direction(goal: Universe) -> &'static str {
         Universe::Patched => "patching",
         Universe::Unpatched => "unpatching",
     }
+}
+
+fn changes_way_out<P: Platform>(platform: &P, patches: &[Patch<P>]) -> bool {
+    let objects = patches.iter().flat_map(|patch| patch.objects.iter());
+    objects.flat_map(|object| object.funcs.iter()).any(|func| platform.is_way_out(func.name))
 }
 
 /// Answers whether it was not asked before.
