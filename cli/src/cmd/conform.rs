@@ -35,7 +35,7 @@ pub(crate) struct Args {
     suite: Suite,
     /// Only these cases: ids or groups, such as G5.1 or G5
     #[arg(long, value_name = "ID")]
-    case: Vec<String>,
+    pub(crate) case: Vec<String>,
     /// Write a JUnit file
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
