@@ -400,9 +400,10 @@ extern "C" fn klp_rs_work() -> c_uint {
         drop(guard);
         // SAFETY: the patch belongs to a module that we hold a reference on until below.
         let module = unsafe { drained.patch.as_ref() }.module;
-        drop(drained.directory);
         // SAFETY: process context, no lock held.
         unsafe { ffi::klp_shim_wait_for_exits() };
+        // Last of all but the reference: whoever sees it gone unloads the module.
+        drop(drained.directory);
         // SAFETY: taken in `klp_rs_enable_patch`.
         unsafe { ffi::klp_shim_module_put(module) };
     }
