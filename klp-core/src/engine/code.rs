@@ -6,7 +6,7 @@ use crate::engine::Result;
 use crate::engine::func_stack::{self, FuncStack};
 use crate::error::Error;
 use crate::patch::{Members, Object, Patch, PatchId, State};
-use crate::platform::{List, Platform, Range};
+use crate::platform::{List, NoMemory, Platform, Range};
 use crate::universe::Universe;
 use crate::unwind::Frame;
 
@@ -35,7 +35,7 @@ impl<'a> Code<'a> {
 }
 
 /// Adds a range. On an error nothing is changed.
-fn add<P: Platform>(ranges: &mut P::List<Range>, range: Range) -> Result<(), P> {
+fn add(ranges: &mut impl List<Range>, range: Range) -> core::result::Result<(), NoMemory> {
     if range.size == 0 {
         return Ok(());
     }
@@ -87,7 +87,7 @@ impl<P: Platform> Change<'_, P> {
                 Universe::Unpatched => patch.id == self.patch,
             };
             if text_changes {
-                add::<P>(&mut ranges, patch.text)?;
+                add(&mut ranges, patch.text)?;
             }
             for object in patch.objects.iter().filter(|object| object.patched) {
                 self.add_object(patch, object, &mut ranges)?;
@@ -114,7 +114,7 @@ impl<P: Platform> Change<'_, P> {
                 if part.size == 0 {
                     added = Err(Error::NoSize { func: func.name });
                 } else if added.is_ok() {
-                    added = add::<P>(ranges, part);
+                    added = add(ranges, part).map_err(Error::from);
                 }
             });
             added?;
@@ -125,17 +125,146 @@ impl<P: Platform> Change<'_, P> {
                 for patch in draining {
                     let mut funcs = patch.objects.iter().flat_map(|object| object.funcs.iter());
                     if funcs.any(|other| other.site == func.site) {
-                        add::<P>(ranges, patch.text)?;
+                        add(ranges, patch.text)?;
                     }
                 }
                 func_stack::each_patch::<P>(self.stacks, func, |id| {
                     match self.patches.iter().find(|patch| patch.id == id && id != self.patch) {
-                        Some(patch) => add::<P>(ranges, patch.text),
+                        Some(patch) => Ok(add(ranges, patch.text)?),
                         None => Ok(()),
                     }
                 })?;
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    extern crate std;
+
+    use core::ops::{Deref, DerefMut};
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::unwind::{Cursor, Found};
+
+    /// A list with room for so many.
+    #[derive(Default)]
+    struct Ranges(Vec<Range>, usize);
+
+    impl Deref for Ranges {
+        type Target = [Range];
+
+        fn deref(&self) -> &[Range] {
+            &self.0
+        }
+    }
+
+    impl DerefMut for Ranges {
+        fn deref_mut(&mut self) -> &mut [Range] {
+            &mut self.0
+        }
+    }
+
+    impl List<Range> for Ranges {
+        fn try_reserve(&mut self, additional: usize) -> core::result::Result<(), NoMemory> {
+            if self.0.len() + additional <= self.1 { Ok(()) } else { Err(NoMemory) }
+        }
+
+        fn try_push(&mut self, range: Range) -> core::result::Result<(), NoMemory> {
+            self.try_reserve(1)?;
+            self.0.push(range);
+            Ok(())
+        }
+
+        fn remove(&mut self, index: usize) -> Range {
+            self.0.remove(index)
+        }
+    }
+
+    fn joined(ranges: &[(Addr, u64)]) -> Vec<(Addr, u64)> {
+        let mut list = Ranges(Vec::new(), 16);
+        for &(start, size) in ranges {
+            add(&mut list, Range { start, size }).expect("room");
+        }
+        list.iter().map(|range| (range.start, range.size)).collect()
+    }
+
+    fn held(ranges: &[Range], pc: Addr, exact: bool) -> Option<Addr> {
+        let cursor = Cursor { pc, sp: 0, fp: 0, exact };
+        Code::new(ranges).held_at(&Frame { cursor, found: Found::Chain })
+    }
+
+    #[test]
+    fn ranges_that_overlap_or_touch_become_one() {
+        assert_eq!(joined(&[(0x20, 0x10), (0x40, 0x10)]), [(0x20, 0x10), (0x40, 0x10)], "apart");
+        assert_eq!(joined(&[(0x20, 0x10), (0x30, 0x10)]), [(0x20, 0x20)], "the next begins where one ends");
+        assert_eq!(joined(&[(0x30, 0x10), (0x20, 0x10)]), [(0x20, 0x20)], "in any order");
+        assert_eq!(joined(&[(0x20, 0x18), (0x30, 0x10)]), [(0x20, 0x20)], "they share some");
+        assert_eq!(joined(&[(0x20, 0x40), (0x30, 0x10)]), [(0x20, 0x40)], "one in the other");
+        assert_eq!(joined(&[(0x20, 8), (0x20, 0x40), (0x20, 8)]), [(0x20, 0x40)], "the same start");
+        assert_eq!(
+            joined(&[(0x20, 8), (0x40, 8), (0x60, 8), (0x28, 0x38)]),
+            [(0x20, 0x48)],
+            "one joins three"
+        );
+        assert_eq!(joined(&[(0x20, 0), (0x40, 8)]), [(0x40, 8)], "what is empty is nothing");
+    }
+
+    #[test]
+    fn without_memory_for_a_range_there_are_those_from_before() {
+        let mut list = Ranges(Vec::new(), 2);
+        for start in [0x40, 0x20] {
+            add(&mut list, Range { start, size: 8 }).expect("room");
+        }
+        let before = list.0.clone();
+        assert_eq!(add(&mut list, Range { start: 0x10, size: 8 }), Err(NoMemory));
+        assert_eq!(list.0, before);
+        assert_eq!(add(&mut list, Range { start: 0x10, size: 0 }), Ok(()), "nothing needs no memory");
+    }
+
+    #[test]
+    fn a_return_address_may_lie_one_byte_behind_its_function() {
+        let ranges = [Range { start: 0x1000, size: 0x40 }, Range { start: 0x1080, size: 0x40 }];
+        for start in [0x1000, 0x1080] {
+            assert_eq!(held(&ranges, start, false), None, "behind a call before the function");
+            assert_eq!(held(&ranges, start + 1, false), Some(start));
+            assert_eq!(
+                held(&ranges, start + 0x40, false),
+                Some(start + 0x3f),
+                "the call is the last instruction"
+            );
+            assert_eq!(held(&ranges, start + 0x41, false), None);
+            assert_eq!(held(&ranges, start - 1, true), None);
+            assert_eq!(held(&ranges, start, true), Some(start), "interrupted at the first instruction");
+            assert_eq!(held(&ranges, start + 0x3f, true), Some(start + 0x3f));
+            assert_eq!(
+                held(&ranges, start + 0x40, true),
+                None,
+                "interrupted at the next function's first instruction"
+            );
+        }
+        assert_eq!((held(&ranges, 0, false), held(&ranges, 0, true)), (None, None));
+        assert_eq!((held(&[], 0x1000, false), held(&[], 0x1000, true)), (None, None));
+    }
+
+    proptest! {
+        #[test]
+        fn an_address_is_held_if_a_range_has_it(
+            ranges in proptest::collection::vec((0..200u64, 0..30u64), 0..16),
+        ) {
+            let joined = joined(&ranges);
+            prop_assert!(joined.windows(2).all(|pair| pair[0].0 + pair[0].1 < pair[1].0), "sorted, apart: {joined:?}");
+            let list: Vec<Range> = joined.iter().map(|&(start, size)| Range { start, size }).collect();
+            for pc in 0..240 {
+                let inside = ranges.iter().any(|&(start, size)| (start..start + size).contains(&pc));
+                prop_assert_eq!(held(&list, pc, true), inside.then_some(pc));
+                prop_assert_eq!(held(&list, pc + 1, false), inside.then_some(pc));
+            }
+        }
     }
 }

@@ -196,5 +196,5 @@ fn a_pre_patch_callback_that_refuses_is_not_taken_back<const STUB: bool>() {
         (("p0", Some("m")), Callback::PrePatch),
         of_vmlinux(Callback::PostUnpatch),
     ];
-    assert_eq!(world.kernel.take_events(), expected);
+    assert_eq!(world.kernel.take_callbacks(), expected);
 }

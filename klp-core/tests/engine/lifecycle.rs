@@ -129,13 +129,13 @@ fn a_life_in_callbacks<const STUB: bool>() {
     world.load("m").expect("nobody patches it");
     let id = world.apply(&Spec::new(0).vmlinux(&["f"]).module("m", &["mf"]).module("n", &["nf"]));
     world.disable(id).expect("it is enabled");
-    let disabled = world.kernel.take_events();
+    let disabled = world.kernel.take_callbacks();
     world.finish(id);
     let (vmlinux, module) = (("p0", None), ("p0", Some("m")));
     let of_both = |which| [(vmlinux, which), (module, which)];
     let expected = [Callback::PrePatch, Callback::PostPatch, Callback::PreUnpatch].map(of_both);
     assert_eq!(disabled, expected.concat(), "none for a module that is not loaded");
-    assert_eq!(world.kernel.take_events(), of_both(Callback::PostUnpatch), "once it has drained");
+    assert_eq!(world.kernel.take_callbacks(), of_both(Callback::PostUnpatch), "once it has drained");
 }
 
 fn an_id_is_never_used_again<const STUB: bool>() {

@@ -13,3 +13,4 @@ mod random;
 mod stacking;
 mod symbols;
 mod toy;
+mod transition;

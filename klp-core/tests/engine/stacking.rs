@@ -156,7 +156,7 @@ fn a_cumulative_patch_uncovers_functions_only_to_their_originals<const STUB: boo
     let id = world.add(&cumulative).expect("a good patch");
     let kernel = world.kernel.clone();
     let (f, top) = (world.original("f"), world.runs("f"));
-    world.kernel.watch(move || {
+    world.kernel.watch(move |_| {
         let runs = crate::sim::Thread::new(&kernel).call(crate::sim::ANYBODY, f);
         assert!(
             [f, top].contains(&runs),
@@ -188,10 +188,10 @@ fn a_replaced_patch_can_come_back_on_top<const STUB: bool>() {
     let (old, new) = (Spec::new(0).vmlinux(&["f", "g"]), Spec::new(1).vmlinux(&["g", "h"]).cumulative());
     let id = world.apply(&old);
     world.apply(&new);
-    world.kernel.take_events();
+    world.kernel.take_callbacks();
     world.enable(id).expect("it is draining");
     assert_top_most_runs(&world, &[&new, &old]);
     assert_eq!(world.order(), ["p1", "p0"]);
     let expected = [Callback::PrePatch, Callback::PostPatch].map(|which| (("p0", None), which));
-    assert_eq!(world.kernel.take_events(), expected);
+    assert_eq!(world.kernel.take_callbacks(), expected);
 }

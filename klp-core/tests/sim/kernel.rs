@@ -1,63 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! The simulated kernel: symbols, text, ftrace, modules, tasks, callbacks, a log.
+//! The simulated kernel, put together: what the engine asks of a platform, and what there is of it.
 //!
 //! It watches as much as it serves: a callback out of turn, a hook freed while it is armed, text that goes while it is
-//! hooked end the test.
+//! hooked, a table that is freed while it is read, a task that is looked at when it may be gone end the test.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
-use klp_core::branch::BranchKind;
+use klp_core::Addr;
 use klp_core::engine::code::Code;
 use klp_core::patch::Leave;
-use klp_core::platform::{Callback, Errno, Hold, Holder, Hook, Level, NoMemory, Platform, Range, TaskId};
-use klp_core::redirect::FuncRedirect;
-use klp_core::universe::{Slot, Universe, Universes};
-use klp_core::unwind::{Cursor, Found, Frame};
-use klp_core::{Addr, FarBranch};
+use klp_core::platform::{Callback, Errno, Hold, Holder, Level, NoMemory, Platform, Range, TaskId};
+use klp_core::universe::Slot;
 
-use super::arch::{INSN, NOP, PAD, RET, Toy};
+use super::arch::Toy;
 use super::fault::{self, Fault};
+use super::flaw::Flaw;
+use super::hook::{HookState, SimHook};
 use super::list::SimList;
-
-/// Where ftrace's trampoline lies.
-const TRAMPOLINE: Addr = 0xffff_ffff_81f0_0000;
-const VMLINUX: Addr = 0xffff_ffff_8100_0000;
-const MODULES: Addr = 0xffff_ffff_8180_0000;
-/// Bytes from one function to the next.
-const SPACING: u64 = 0x40;
-
-/// A function symbol, and the text it names.
-#[derive(Clone, Debug)]
-pub(crate) struct Function {
-    /// `None`: vmlinux.
-    pub(crate) object: Option<&'static str>,
-    pub(crate) name: &'static str,
-    pub(crate) addr: Addr,
-    /// What ftrace says its site is.
-    pub(crate) location: Option<Addr>,
-    /// Its first bytes; empty if they cannot be read.
-    pub(crate) code: Vec<u8>,
-}
-
-/// What a function that is to be defined looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Entry {
-    /// A patch site at its start.
-    Site,
-    /// A patch site behind a landing pad.
-    PadThenSite,
-    /// No patch site: `notrace`.
-    NoSite,
-    /// ftrace knows a site that is another function's, so many bytes further on.
-    FarSite(u64),
-    /// A patch site, and there is neither NOP nor call.
-    Garbage,
-    /// A patch site in text that cannot be read.
-    Unreadable,
-}
+use super::tasks::Tasks;
+use super::text::Function;
 
 /// Whose callbacks: the patch and the object.
 pub(crate) type CallbacksOf = (&'static str, Option<&'static str>);
@@ -71,160 +35,79 @@ pub(crate) enum Turn {
     Leaving,
 }
 
-/// The part of a hook that the callback sees.
-pub(crate) struct HookState {
-    pub(crate) site: Addr,
-    pub(crate) redirect: FuncRedirect,
-    armed: Cell<bool>,
+/// A point at which whoever watches is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Point {
+    /// The engine asks for something that takes time: tasks may run meanwhile.
+    Any,
+    /// The machine is about to stop: callbacks that are under way must end.
+    CallbacksEnd,
+    /// The machine is stopped, and what was to be done is done.
+    Stopped,
 }
 
-/// A task that sleeps.
-pub(crate) struct Task {
-    pub(crate) pid: i32,
-    pub(crate) stack: Vec<u64>,
+/// What the engine let the world see, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    Log(Level, String),
+    Callback(CallbacksOf, Callback),
 }
 
-type Watcher = Box<dyn Fn()>;
+/// The function that tasks leave the kernel through.
+pub(crate) const WAY_OUT: &str = "way_out";
+
+type Watcher = Box<dyn FnMut(Point)>;
 
 #[derive(Default)]
-struct State {
-    functions: RefCell<Vec<Function>>,
-    next_module: Cell<u64>,
-    live: RefCell<Vec<&'static str>>,
-    armed: RefCell<Vec<Rc<HookState>>>,
-    hooks: Cell<u32>,
-    ipmodify_users: RefCell<Vec<Addr>>,
-    tasks: RefCell<Vec<Task>>,
-    slots: RefCell<Option<Rc<[Slot]>>>,
+pub(crate) struct State {
+    pub(super) functions: RefCell<Vec<Function>>,
+    pub(super) next_module: Cell<u64>,
+    pub(super) live: RefCell<Vec<&'static str>>,
+    pub(super) initialising: Cell<Option<&'static str>>,
+    pub(super) armed: RefCell<Vec<Rc<HookState>>>,
+    pub(super) hooks: Cell<u32>,
+    pub(super) ipmodify_users: RefCell<Vec<Addr>>,
+    pub(super) tasks: RefCell<Tasks>,
+    /// The table that is shown. Its memory is the engine's to keep.
+    pub(super) slots: RefCell<Option<Weak<[Slot]>>>,
+    /// Tables that were shown, and may still be read.
+    pub(super) hidden: RefCell<Vec<Weak<[Slot]>>>,
+    pub(super) stopped: Cell<bool>,
+    /// No function was in transition when the machine was last stopped.
+    pub(super) settled: Cell<bool>,
+    pub(super) powered_off: Cell<bool>,
     now: Cell<u64>,
+    signal_after: Cell<Option<u64>>,
+    flaw: Cell<Option<Flaw>>,
     turns: RefCell<BTreeMap<CallbacksOf, Turn>>,
-    events: RefCell<Vec<(CallbacksOf, Callback)>>,
-    log: RefCell<Vec<(Level, String)>>,
+    events: RefCell<Vec<Event>>,
     watcher: RefCell<Option<Watcher>>,
-    powered_off: Cell<bool>,
 }
 
 /// The kernel. Clones are the same kernel.
 #[derive(Clone, Default)]
-pub(crate) struct Sim<const STUB: bool>(Rc<State>);
+pub(crate) struct Sim<const STUB: bool>(pub(super) Rc<State>);
 
 impl<const STUB: bool> Sim<STUB> {
-    /// Defines a function behind the last one of vmlinux, or of a module, and returns its address.
-    pub(crate) fn define(&self, object: Option<&'static str>, name: &'static str, entry: Entry) -> Addr {
-        let mut functions = self.0.functions.borrow_mut();
-        let base = if object.is_none() { VMLINUX } else { MODULES + self.0.next_module.get() };
-        let addr = base + SPACING * functions.iter().filter(|f| f.object == object).count() as u64;
-        let location = match entry {
-            Entry::NoSite => None,
-            Entry::Site | Entry::Garbage | Entry::Unreadable => Some(addr),
-            Entry::PadThenSite => Some(addr + INSN),
-            Entry::FarSite(distance) => Some(addr + distance),
-        };
-        let code = match entry {
-            Entry::Unreadable => Vec::new(),
-            Entry::Garbage => [RET, RET].concat(),
-            Entry::PadThenSite => [PAD, NOP].concat(),
-            _ => [NOP, RET].concat(),
-        };
-        functions.push(Function { object, name, addr, location, code });
-        addr
+    /// Breaks one of its promises from now on.
+    pub(crate) fn break_promise(&self, flaw: Flaw) {
+        self.0.flaw.set(Some(flaw));
     }
 
-    /// Defines another symbol for a function.
-    pub(crate) fn alias(&self, name: &'static str, addr: Addr) {
-        let mut function = self.function_at(addr);
-        function.name = name;
-        self.0.functions.borrow_mut().push(function);
+    pub(super) fn has(&self, flaw: Flaw) -> bool {
+        self.0.flaw.get() == Some(flaw)
     }
 
-    /// Loads a module's text, at an address where none was before. Its state is still `COMING`.
-    pub(crate) fn map_module(&self, module: &'static str, functions: &[&'static str]) {
-        self.0.next_module.set(self.0.next_module.get() + 0x1000);
-        for name in functions {
-            self.define(Some(module), name, Entry::Site);
-        }
+    /// Lets some milliseconds go by.
+    pub(crate) fn pass(&self, ms: u64) {
+        self.0.now.set(self.0.now.get() + ms);
     }
 
-    /// Makes a mapped module live, or takes that back.
-    pub(crate) fn set_live(&self, module: &'static str, live: bool) {
-        self.0.live.borrow_mut().retain(|name| *name != module);
-        if live {
-            self.0.live.borrow_mut().push(module);
-        }
+    /// Has tasks that hold a transition up woken after so many milliseconds.
+    pub(crate) fn wake_after(&self, ms: u64) {
+        self.0.signal_after.set(Some(ms));
     }
 
-    /// Unmaps a module that was refused; the next one may get its place.
-    pub(crate) fn refuse_module(&self, module: &'static str) {
-        self.unmap_module(module);
-        self.0.next_module.set(self.0.next_module.get() - 0x1000);
-    }
-
-    /// Frees a module's text, which nothing may be hooked in any more.
-    pub(crate) fn unmap_module(&self, module: &'static str) {
-        self.set_live(module, false);
-        for function in self.0.functions.borrow().iter().filter(|f| f.object == Some(module)) {
-            let hooked = self.0.armed.borrow().iter().any(|hook| Some(hook.site) == function.location);
-            assert!(!hooked, "the text of {module} is freed while '{}' is hooked", function.name);
-        }
-        self.0.functions.borrow_mut().retain(|f| f.object != Some(module));
-    }
-
-    pub(crate) fn functions(&self) -> Vec<Function> {
-        self.0.functions.borrow().clone()
-    }
-
-    /// The function that starts at `addr`.
-    pub(crate) fn function_at(&self, addr: Addr) -> Function {
-        let functions = self.0.functions.borrow();
-        functions
-            .iter()
-            .find(|f| f.addr == addr)
-            .cloned()
-            .unwrap_or_else(|| panic!("no function at {addr:#x}"))
-    }
-
-    /// The hooks whose callbacks run at a site.
-    pub(crate) fn hooks_at(&self, site: Addr) -> Vec<Rc<HookState>> {
-        self.0.armed.borrow().iter().filter(|hook| hook.site == site).cloned().collect()
-    }
-
-    /// All sites that are hooked, by address.
-    pub(crate) fn hooked_sites(&self) -> Vec<Addr> {
-        let mut sites: Vec<Addr> = self.0.armed.borrow().iter().map(|hook| hook.site).collect();
-        sites.sort_unstable();
-        sites
-    }
-
-    /// How many hooks exist, armed or not.
-    pub(crate) fn hooks(&self) -> u32 {
-        self.0.hooks.get()
-    }
-
-    /// Makes somebody else change the resume address at a site, until [`release`](Self::release).
-    pub(crate) fn occupy(&self, site: Addr) {
-        self.0.ipmodify_users.borrow_mut().push(site);
-    }
-
-    pub(crate) fn release(&self, site: Addr) {
-        self.0.ipmodify_users.borrow_mut().retain(|user| *user != site);
-    }
-
-    /// Makes a task that sleeps with these words on its stack.
-    pub(crate) fn spawn(&self, pid: i32, stack: &[u64]) {
-        self.0.tasks.borrow_mut().push(Task { pid, stack: stack.to_vec() });
-    }
-
-    /// The universe that callbacks see a task in.
-    pub(crate) fn universe_of(&self, task: Addr) -> Universe {
-        let slots = self.0.slots.borrow();
-        Universes::new(slots.as_deref().unwrap_or_default()).of(task)
-    }
-
-    pub(crate) fn kill(&self, pid: i32) {
-        self.0.tasks.borrow_mut().retain(|task| task.pid != pid);
-    }
-
-    /// How far all callbacks have come that ever ran.
     /// The callbacks of a patch that was replaced: they were ignored, and it starts anew should it be enabled again.
     pub(crate) fn forget_replaced(&self, patch: &str) {
         self.0.turns.borrow_mut().retain(|of, turn| {
@@ -233,24 +116,42 @@ impl<const STUB: bool> Sim<STUB> {
         });
     }
 
+    /// How far all callbacks have come that ever ran.
     pub(crate) fn turns(&self) -> BTreeMap<CallbacksOf, Turn> {
         let turns = self.0.turns.borrow();
         turns.iter().filter(|(_, turn)| **turn != Turn::Unpatched).map(|(of, turn)| (*of, *turn)).collect()
     }
 
-    /// The callbacks that ran since this was last asked.
-    pub(crate) fn take_events(&self) -> Vec<(CallbacksOf, Callback)> {
+    /// What was logged and called since the last of these was taken.
+    pub(crate) fn take_events(&self) -> Vec<Event> {
         self.0.events.take()
     }
 
-    /// The log since this was last asked.
-    pub(crate) fn take_log(&self) -> Vec<(Level, String)> {
-        self.0.log.take()
+    /// The callbacks that ran since events were last taken.
+    pub(crate) fn take_callbacks(&self) -> Vec<(CallbacksOf, Callback)> {
+        let callback = |event| match event {
+            Event::Callback(of, which) => Some((of, which)),
+            Event::Log(..) => None,
+        };
+        self.take_events().into_iter().filter_map(callback).collect()
     }
 
-    /// Has `watcher` called whenever the engine calls ftrace or a callback, and at no other time.
-    pub(crate) fn watch(&self, watcher: impl Fn() + 'static) {
+    /// The log since events were last taken.
+    pub(crate) fn take_log(&self) -> Vec<(Level, String)> {
+        let line = |event| match event {
+            Event::Log(level, line) => Some((level, line)),
+            Event::Callback(..) => None,
+        };
+        self.take_events().into_iter().filter_map(line).collect()
+    }
+
+    /// Has `watcher` called at every [`Point`].
+    pub(crate) fn watch(&self, watcher: impl FnMut(Point) + 'static) {
         *self.0.watcher.borrow_mut() = Some(Box::new(watcher));
+    }
+
+    pub(crate) fn is_watched(&self) -> bool {
+        self.0.watcher.borrow().is_some()
     }
 
     pub(crate) fn stop_watching(&self) {
@@ -263,69 +164,17 @@ impl<const STUB: bool> Sim<STUB> {
         self.stop_watching();
     }
 
-    fn notify_watcher(&self) {
-        if let Some(watcher) = &*self.0.watcher.borrow() {
-            watcher();
-        }
-    }
-
-    fn write_site(&self, site: Addr, insn: &[u8]) {
-        for function in self.0.functions.borrow_mut().iter_mut().filter(|f| f.location == Some(site)) {
-            let offset = usize::try_from(site - function.addr).expect("a site inside the function");
-            function.code[offset..offset + insn.len()].copy_from_slice(insn);
-        }
-    }
-}
-
-/// A hook.
-pub(crate) struct SimHook<const STUB: bool> {
-    kernel: Sim<STUB>,
-    state: Rc<HookState>,
-}
-
-impl<const STUB: bool> Hook for SimHook<STUB> {
-    fn redirect(&self) -> &FuncRedirect {
-        &self.state.redirect
-    }
-
-    fn arm(&mut self) -> Result<(), Errno> {
-        let site = self.state.site;
-        self.kernel.notify_watcher();
-        assert!(!self.state.armed.get(), "armed twice");
-        if fault::due(Fault::Arm) {
-            return Err(Errno::ENOMEM);
-        }
-        if !self.kernel.functions().iter().any(|f| f.location == Some(site)) {
-            return Err(Errno::EINVAL);
-        }
-        if self.kernel.0.ipmodify_users.borrow().contains(&site) || !self.kernel.hooks_at(site).is_empty() {
-            return Err(Errno::EBUSY);
-        }
-        let call = Toy::<STUB>::encode(BranchKind::Call, site, TRAMPOLINE).expect("text is within reach");
-        self.kernel.write_site(site, call.as_bytes());
-        self.state.armed.set(true);
-        self.kernel.0.armed.borrow_mut().push(Rc::clone(&self.state));
-        self.kernel.notify_watcher();
-        Ok(())
-    }
-
-    fn disarm(&mut self) {
-        if !self.state.armed.replace(false) {
+    pub(super) fn notify(&self, point: Point) {
+        if self.0.stopped.get() && point != Point::Stopped {
             return;
         }
-        self.kernel.notify_watcher();
-        self.kernel.write_site(self.state.site, &NOP);
-        self.kernel.0.armed.borrow_mut().retain(|hook| !Rc::ptr_eq(hook, &self.state));
-        self.kernel.notify_watcher();
+        if let Some(watcher) = &mut *self.0.watcher.borrow_mut() {
+            watcher(point);
+        }
     }
-}
 
-impl<const STUB: bool> Drop for SimHook<STUB> {
-    fn drop(&mut self) {
-        let State { hooks, powered_off, .. } = &*self.kernel.0;
-        hooks.set(hooks.get() - 1);
-        let may_be_armed = powered_off.get() || std::thread::panicking();
-        assert!(may_be_armed || !self.state.armed.get(), "a hook is freed while it is armed");
+    pub(super) fn notify_watcher(&self) {
+        self.notify(Point::Any);
     }
 }
 
@@ -368,22 +217,19 @@ impl<const STUB: bool> Platform for Sim<STUB> {
     }
 
     fn new_hook(&self, site: Addr) -> Result<SimHook<STUB>, NoMemory> {
-        if fault::due(Fault::Allocation) {
-            return Err(NoMemory);
-        }
-        self.0.hooks.set(self.0.hooks.get() + 1);
-        let state = Rc::new(HookState { site, redirect: FuncRedirect::default(), armed: Cell::new(false) });
-        Ok(SimHook { kernel: self.clone(), state })
+        SimHook::new(self, site)
     }
 
     fn each_part(
         &self,
-        _: Option<&'static str>,
-        _: &'static str,
+        object: Option<&'static str>,
+        name: &'static str,
         function: Addr,
         found: &mut dyn FnMut(Range),
     ) {
-        found(Range { start: function, size: SPACING });
+        let named = self.function_at(function);
+        assert!(named.object == object, "'{name}' is a function of {object:?}");
+        named.parts().for_each(found);
     }
 
     fn is_own(&self, object: &'static str) -> bool {
@@ -395,24 +241,28 @@ impl<const STUB: bool> Platform for Sim<STUB> {
     }
 
     fn signal_after_ms(&self) -> u64 {
-        15_000
+        self.0.signal_after.get().unwrap_or(15_000)
     }
 
     fn stop_machine(&self, work: &mut dyn FnMut()) {
-        work();
+        self.stop(work);
     }
 
     fn task_count(&self) -> usize {
-        self.0.tasks.borrow().len()
+        self.count_tasks()
     }
 
     fn each_task(&self, each: &mut dyn FnMut(TaskId) -> bool) {
-        let _ = self.0.tasks.borrow().iter().all(|task| each(TaskId(task.pid.unsigned_abs().into())));
+        self.visit(each);
     }
 
-    fn pin(&self, _: TaskId) {}
+    fn pin(&self, task: TaskId) {
+        self.pin_task(task);
+    }
 
-    fn unpin(&self, _: TaskId) {}
+    fn unpin(&self, task: TaskId) {
+        self.unpin_task(task);
+    }
 
     fn check(
         &self,
@@ -421,32 +271,36 @@ impl<const STUB: bool> Platform for Sim<STUB> {
         leave: Leave,
         switch: &mut dyn FnMut(),
     ) -> Result<(), Hold> {
-        self.check_stopped(task, code, leave)?;
-        switch();
-        Ok(())
+        self.check_task(task, code, leave, switch)
     }
 
-    fn check_stopped(&self, id: TaskId, code: Code<'_>, _: Leave) -> Result<(), Hold> {
-        let tasks = self.0.tasks.borrow();
-        let task = tasks.iter().find(|task| u64::from(task.pid.unsigned_abs()) == id.0);
-        let frames = task
-            .into_iter()
-            .flat_map(|task| &task.stack)
-            .map(|pc| Frame { cursor: Cursor { pc: *pc, sp: 0, fp: 0, exact: false }, found: Found::Chain });
-        frames.filter_map(|frame| code.held_at(&frame)).next().map_or(Ok(()), |pc| Err(Hold::Code(pc)))
+    fn check_stopped(&self, task: TaskId, code: Code<'_>, leave: Leave) -> Result<(), Hold> {
+        self.check_stopped_task(task, code, leave)
     }
 
-    fn wake(&self, _: TaskId) {}
-
-    fn ask_to_leave(&self, _: TaskId) -> Result<(), NoMemory> {
-        Ok(())
+    fn wake(&self, task: TaskId) {
+        self.wake_task(task);
     }
 
-    fn ask_no_more(&self, _: TaskId) {}
+    fn ask_to_leave(&self, task: TaskId) -> Result<(), NoMemory> {
+        self.ask(task)
+    }
 
-    fn gather(&self, _: bool) {}
+    fn is_way_out(&self, name: &'static str) -> bool {
+        name == WAY_OUT
+    }
+
+    fn ask_no_more(&self, task: TaskId) {
+        self.ask_not(task);
+    }
+
+    fn gather(&self, wait: bool) {
+        self.notify(Point::Any);
+        self.set_gathering(wait);
+    }
 
     fn new_slots(&self, count: usize) -> Result<Rc<[Slot]>, NoMemory> {
+        self.notify(Point::Any);
         if fault::due(Fault::Allocation) {
             return Err(NoMemory);
         }
@@ -454,12 +308,18 @@ impl<const STUB: bool> Platform for Sim<STUB> {
     }
 
     fn show_universes(&self, slots: Option<&Rc<[Slot]>>) {
-        *self.0.slots.borrow_mut() = slots.cloned();
+        self.notify(Point::Any);
+        let stopped = self.0.stopped.get();
+        assert!(stopped || !self.is_deciding(), "a table changes under the functions in transition");
+        let hidden = self.0.slots.replace(slots.map(Rc::downgrade));
+        // Callbacks read it if some function was in transition when they began, tasks if they were asked to leave.
+        let may_be_read = !stopped && (!self.0.settled.get() || self.asked() > 0);
+        self.0.hidden.borrow_mut().extend(hidden.filter(|_| may_be_read));
     }
 
     fn callback(&self, of: CallbacksOf, which: Callback) -> Result<(), Errno> {
         self.notify_watcher();
-        self.0.events.borrow_mut().push((of, which));
+        self.0.events.borrow_mut().push(Event::Callback(of, which));
         if which == Callback::PrePatch && fault::due(Fault::PrePatch) {
             return Err(Errno::ENOENT);
         }
@@ -467,7 +327,7 @@ impl<const STUB: bool> Platform for Sim<STUB> {
         let turn = turns.entry(of).or_insert(Turn::Unpatched);
         *turn = match (*turn, which) {
             (Turn::Unpatched, Callback::PrePatch) => Turn::Prepared,
-            // From leaving: unpatching that was turned around.
+            // A transition that was reversed ends so without having begun so.
             (Turn::Prepared | Turn::Leaving, Callback::PostPatch) => Turn::Patched,
             (Turn::Patched, Callback::PreUnpatch) => Turn::Leaving,
             (Turn::Prepared | Turn::Leaving, Callback::PostUnpatch) => Turn::Unpatched,
@@ -477,15 +337,10 @@ impl<const STUB: bool> Platform for Sim<STUB> {
     }
 
     fn find_holder(&self, text: &[Range]) -> Option<Holder> {
-        let tasks = self.0.tasks.borrow();
-        tasks.iter().find_map(|task| {
-            let held = |word: &&u64| text.iter().any(|range| range.holds_pc(**word));
-            let addr = *task.stack.iter().find(held)?;
-            Some(Holder { pid: task.pid, comm: *b"sleeper\0\0\0\0\0\0\0\0\0", addr })
-        })
+        self.holder(text)
     }
 
     fn log(&self, level: Level, line: fmt::Arguments<'_>) {
-        self.0.log.borrow_mut().push((level, line.to_string()));
+        self.0.events.borrow_mut().push(Event::Log(level, line.to_string()));
     }
 }

@@ -3,19 +3,27 @@
 
 pub(crate) mod arch;
 pub(crate) mod fault;
+pub(crate) mod flaw;
+pub(crate) mod hook;
 pub(crate) mod kernel;
 pub(crate) mod list;
 pub(crate) mod patches;
+pub(crate) mod tasks;
+pub(crate) mod text;
 pub(crate) mod thread;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use klp_core::patch::{PatchId, State};
 use klp_core::platform::Holder;
+use klp_core::universe::Universe;
 use klp_core::{Addr, Engine, Error};
 
-pub(crate) use kernel::{CallbacksOf, Entry, Function, Sim, Turn};
+pub(crate) use kernel::{CallbacksOf, Sim, Turn};
 pub(crate) use patches::Spec;
+pub(crate) use text::{Entry, Function};
 pub(crate) use thread::Thread;
 
 /// What the engine's refusals are here.
@@ -66,6 +74,9 @@ pub(crate) struct Snapshot {
     hooked: Vec<Addr>,
     hooks: u32,
     patches: Vec<(&'static str, State, Vec<bool>)>,
+    transition: Option<(PatchId, Universe)>,
+    /// For each task: where it is, and how often it is pinned.
+    tasks: Vec<(i32, Universe, u32)>,
     callbacks: BTreeMap<CallbacksOf, Turn>,
     missed: u32,
 }
@@ -81,6 +92,8 @@ impl Snapshot {
             }
         }
         assert_eq!(self.patches, expected.patches, "patches, {when}");
+        assert_eq!(self.transition, expected.transition, "the transition, {when}");
+        assert_eq!(self.tasks, expected.tasks, "where tasks are, {when}");
         assert_eq!(self.callbacks, expected.callbacks, "callbacks, {when}");
         assert_eq!((&self.hooked, self.hooks), (&expected.hooked, expected.hooks), "hooks, {when}");
         assert!(self == expected, "text, functions or missed calls differ {when}");
@@ -106,24 +119,44 @@ impl<const STUB: bool> World<STUB> {
     }
 
     pub(crate) fn enable(&mut self, id: PatchId) -> Result<(), Refusal> {
-        let enabled = |engine: &Engine<_>| -> Vec<&'static str> {
-            let patches = engine.patches().iter().filter(|patch| patch.state() == State::Enabled);
-            patches.map(|patch| patch.name).collect()
-        };
-        let before = enabled(&self.engine);
-        let result = self.engine.enable(&self.kernel, id);
-        let after = enabled(&self.engine);
-        for replaced in before.iter().filter(|name| !after.contains(name)) {
-            self.kernel.forget_replaced(replaced);
+        self.request(|engine, kernel| engine.enable(kernel, id))
+    }
+
+    pub(crate) fn disable(&mut self, id: PatchId) -> Result<(), Refusal> {
+        self.request(|engine, kernel| engine.disable(kernel, id))
+    }
+
+    /// Goes on with the transition; whether it is still under way.
+    pub(crate) fn advance(&mut self) -> bool {
+        self.request(|engine, kernel| engine.advance(kernel))
+    }
+
+    pub(crate) fn reverse(&mut self, id: PatchId) -> Result<(), Refusal> {
+        self.request(|engine, kernel| engine.reverse(kernel, id))
+    }
+
+    pub(crate) fn force(&mut self, id: PatchId) -> Result<(), Refusal> {
+        self.request(|engine, kernel| engine.force(kernel, id))
+    }
+
+    fn request<R>(&mut self, request: impl FnOnce(&mut Engine<Sim<STUB>>, &Sim<STUB>) -> R) -> R {
+        let before = self.enabled();
+        let result = request(&mut self.engine, &self.kernel);
+        let after = self.enabled();
+        for gone in before.into_iter().filter(|name| !after.contains(name)) {
+            // The callbacks of one that was disabled have come further, if it has any.
+            if self.kernel.turns().iter().any(|(of, turn)| of.0 == gone && *turn == Turn::Patched) {
+                self.kernel.forget_replaced(gone);
+            }
         }
         self.check();
         result
     }
 
-    pub(crate) fn disable(&mut self, id: PatchId) -> Result<(), Refusal> {
-        let result = self.engine.disable(&self.kernel, id);
-        self.check();
-        result
+    /// The names of the patches that are enabled, in stacking order.
+    pub(crate) fn enabled(&self) -> Vec<&'static str> {
+        let patches = self.engine.patches().iter().filter(|patch| patch.state() == State::Enabled);
+        patches.map(|patch| patch.name).collect()
     }
 
     pub(crate) fn drain(&mut self, id: PatchId) -> Result<Option<Holder>, Refusal> {
@@ -151,18 +184,34 @@ impl<const STUB: bool> World<STUB> {
 
     /// Loads a module: text, then the engine's say, then it is live.
     pub(crate) fn load(&mut self, module: &'static str) -> Result<(), Refusal> {
-        let (_, functions) = MODULES.iter().find(|(name, _)| *name == module).expect("one of MODULES");
-        self.kernel.map_module(module, functions);
-        match self.engine.object_coming(&self.kernel, module) {
-            Ok(()) => self.kernel.set_live(module, true),
-            Err(error) => {
-                self.kernel.refuse_module(module);
-                self.check();
-                return Err(error);
-            }
-        }
+        self.come(module)?;
+        self.kernel.set_initialising(module, false);
+        self.kernel.set_live(module, true);
         self.check();
         Ok(())
+    }
+
+    /// Loads a module as far as its init function, which may run from now on.
+    pub(crate) fn come(&mut self, module: &'static str) -> Result<(), Refusal> {
+        let (_, functions) = MODULES.iter().find(|(name, _)| *name == module).expect("one of MODULES");
+        self.kernel.map_module(module, functions);
+        let came = self.engine.object_coming(&self.kernel, module);
+        match came {
+            Ok(()) => self.kernel.set_initialising(module, true),
+            Err(_) => {
+                self.kernel.refuse_module(module);
+                self.check();
+            }
+        }
+        came
+    }
+
+    /// The init function of a module that [came](Self::come) has run.
+    pub(crate) fn go_live(&mut self, module: &'static str) {
+        self.kernel.set_live(module, true);
+        self.engine.object_live(&self.kernel, module);
+        self.kernel.set_initialising(module, false);
+        self.check();
     }
 
     pub(crate) fn unload(&mut self, module: &'static str) {
@@ -197,6 +246,10 @@ impl<const STUB: bool> World<STUB> {
         self.engine.patch(id).expect("a known patch").state()
     }
 
+    pub(crate) fn name(&self, id: PatchId) -> &'static str {
+        self.engine.patch(id).expect("a known patch").name
+    }
+
     /// Takes all lines of the kernel log.
     pub(crate) fn take_log(&self) -> Vec<String> {
         self.kernel.take_log().into_iter().map(|(_, line)| line).collect()
@@ -218,13 +271,27 @@ impl<const STUB: bool> World<STUB> {
         let (kernel, callers, functions) =
             (self.kernel.clone(), self.callers(running), self.kernel.functions());
         let before = runs(&kernel, &callers, &functions);
-        self.kernel.watch(move || {
+        self.kernel.watch(move |_| {
             assert_eq!(
                 runs(&kernel, &callers, &functions),
                 before,
                 "a function runs something else too early"
             );
         });
+    }
+
+    /// From now on notes whether some function runs something else than now, for a task that exists or a new one.
+    pub(crate) fn notes_changes(&self) -> Rc<Cell<bool>> {
+        let (kernel, functions) = (self.kernel.clone(), self.kernel.functions());
+        let state = move || (runs(&kernel, &[ANYBODY], &functions), kernel.universes());
+        let (before, changed) = (state(), Rc::new(Cell::new(false)));
+        let note = Rc::clone(&changed);
+        self.kernel.watch(move |_| {
+            let (runs, tasks) = state();
+            let moved = tasks.iter().zip(&before.1).any(|(now, then)| (now.0, now.1) != (then.0, then.1));
+            note.set(note.get() || moved || runs != before.0);
+        });
+        changed
     }
 
     /// Everybody whose calls might be treated differently, of these patches.
@@ -251,6 +318,8 @@ impl<const STUB: bool> World<STUB> {
                     (patch.name, patch.state(), patched.collect())
                 })
                 .collect(),
+            transition: self.engine.in_transition(),
+            tasks: self.kernel.universes(),
             callbacks: self.kernel.turns(),
             missed: self.engine.missed_calls(),
         }
@@ -258,36 +327,49 @@ impl<const STUB: bool> World<STUB> {
 
     /// What holds between any two requests to the engine.
     fn check(&self) {
-        let mut patched = BTreeMap::new();
+        let transition = self.engine.in_transition();
+        let turns = self.kernel.turns();
+        let mut due = BTreeMap::new();
         for patch in self.engine.patches() {
+            let changes = transition.is_some_and(|(id, _)| id == patch.id());
             for object in patch.objects.iter() {
+                let of = (patch.name, object.name);
                 let loaded = object.name.is_none_or(|name| klp_core::Platform::is_loaded(&self.kernel, name));
                 let expected = patch.state() == State::Enabled && loaded;
                 assert_eq!(
                     object.is_patched(),
                     expected,
-                    "{} of {} patch {}",
-                    object.display_name(),
-                    if patch.state() == State::Enabled { "the enabled" } else { "a disabled" },
-                    patch.name
+                    "whether {of:?} is patched, which is {:?}",
+                    patch.state()
                 );
-                if expected {
-                    patched.insert((patch.name, object.name), Turn::Patched);
-                }
-                // Its post-unpatch callbacks run when it has drained.
-                let leaving = Some(&Turn::Leaving);
-                if patch.state() == State::Draining
-                    && self.kernel.turns().get(&(patch.name, object.name)) == leaving
-                {
-                    patched.insert((patch.name, object.name), Turn::Leaving);
+                let turn = turns.get(&of).copied();
+                let in_turn: &[_] = match (patch.state(), changes) {
+                    (State::Enabled, false) => &[Some(Turn::Patched)],
+                    (State::Enabled, true) => &[Some(Turn::Prepared), Some(Turn::Leaving)],
+                    // The post-unpatch callbacks run when it has drained.
+                    (State::Draining, _) => &[None, Some(Turn::Prepared), Some(Turn::Leaving)],
+                    (State::Ready, _) => &[None],
+                };
+                assert!(!loaded || in_turn.contains(&turn), "{of:?} is {turn:?}, not one of {in_turn:?}");
+                if loaded && let Some(turn) = turn {
+                    due.insert(of, turn);
                 }
             }
         }
-        assert_eq!(
-            self.kernel.turns(),
-            patched,
-            "callbacks ran for what is patched, and were taken back for the rest"
-        );
+        assert_eq!(turns, due, "callbacks ran for what is loaded and known");
+        if transition.is_none() {
+            let left = (
+                self.kernel.pins(),
+                self.kernel.asked(),
+                self.kernel.is_gathering(),
+                self.kernel.is_deciding(),
+            );
+            assert_eq!(
+                left,
+                (0, 0, false, false),
+                "a transition leaves nothing: pins, requests, gathering, decisions"
+            );
+        }
     }
 }
 

@@ -29,6 +29,7 @@ pub(crate) struct Spec {
     pub(crate) name: &'static str,
     pub(crate) text: Range,
     pub(crate) replace: bool,
+    pub(crate) model: Model,
     pub(crate) objects: Vec<Option<&'static str>>,
     pub(crate) funcs: Vec<FuncSpec>,
     calls_originals: bool,
@@ -36,7 +37,8 @@ pub(crate) struct Spec {
 
 impl std::fmt::Debug for Spec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}{}:", self.name, if self.replace { ", cumulative" } else { "" })?;
+        let cumulative = if self.replace { ", cumulative" } else { "" };
+        write!(f, "{}, {:?}{cumulative}:", self.name, self.model)?;
         for FuncSpec { object, name, position, .. } in &self.funcs {
             write!(f, " {}.{name}", object.unwrap_or("vmlinux"))?;
             if *position > 0 {
@@ -55,6 +57,7 @@ impl Spec {
             name: NAMES[index],
             text: Range { start, size: MODULE_SIZE },
             replace: false,
+            model: Model::Immediate,
             objects: Vec::new(),
             funcs: Vec::new(),
             calls_originals: false,
@@ -84,6 +87,12 @@ impl Spec {
     pub(crate) fn func(mut self, object: Option<&'static str>, name: &'static str, position: u64) -> Spec {
         let replacement = self.text.start + 0x100 * (self.funcs.len() as u64 + 1);
         self.funcs.push(FuncSpec { object, name, position, replacement });
+        self
+    }
+
+    /// Lets it take effect in another model than the immediate one.
+    pub(crate) fn in_model(mut self, model: Model) -> Spec {
+        self.model = model;
         self
     }
 
@@ -125,7 +134,7 @@ impl Spec {
     /// What the patch module hands to the engine.
     pub(crate) fn build<const STUB: bool>(&self) -> Result<Patch<Sim<STUB>>, NoMemory> {
         let mut patch = Patch::new(self.name, self.replace, self.text);
-        patch.model = Model::Immediate;
+        patch.model = self.model;
         for &name in &self.objects {
             let object = patch.add_object(name, (self.name, name))?;
             for (index, func) in self.funcs.iter().enumerate().filter(|(_, func)| func.object == name) {

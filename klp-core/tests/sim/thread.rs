@@ -78,37 +78,8 @@ impl<'k, const STUB: bool> Thread<'k, STUB> {
         ran
     }
 
-    /// The trampoline at the function's site, if there is one. Returns where execution continues, the function itself
-    /// if it is behind its site.
     fn trampoline(&self, caller: Addr, function: Addr) -> Addr {
-        let code = self.kernel.function_at(function).code;
-        let offset = if code.starts_with(&PAD) { INSN } else { 0 };
-        let site = function + offset;
-        let hooks = self.kernel.hooks_at(site);
-        let at_site = code.get(usize::try_from(offset).expect("small")..).unwrap_or_default();
-        let calls = Toy::<STUB>::decode(site, at_site).is_some_and(|insn| insn.kind == BranchKind::Call);
-        assert_eq!(
-            calls,
-            !hooks.is_empty(),
-            "the site of {function:#x} calls the trampoline iff it is hooked"
-        );
-        let resume = site + INSN;
-        let mut regs = Block([resume, self.sp, caller]);
-        for hook in hooks {
-            assert_eq!(Toy::<STUB>::call_site(site), hook.site);
-            let stub = if STUB { RETURN_STUB } else { 0 };
-            let return_stack = || {
-                assert!(STUB, "an architecture without a stub is asked for its return stack");
-                (self.return_stack(), STACK_SIZE)
-            };
-            let universe = || self.kernel.universe_of(self.task);
-            let call = redirect::Call { caller, universe, return_stub: stub, return_stack };
-            redirect::redirect::<Toy<STUB>>(&hook.redirect, &mut regs, &LAYOUT, call);
-        }
-        match Toy::<STUB>::resume_address(&regs, &LAYOUT) {
-            pc if pc == resume => function,
-            pc => pc,
-        }
+        self.kernel.trampoline(self.task, self.sp, caller, function, || self.return_stack())
     }
 
     /// The stub before the replacement: completes the newest frame.
@@ -136,5 +107,47 @@ impl<'k, const STUB: bool> Thread<'k, STUB> {
     /// Bytes between the machine stack and the low end of the task's stack.
     pub(crate) fn stack_left(&self) -> u64 {
         self.sp - STACK
+    }
+}
+
+impl<const STUB: bool> Sim<STUB> {
+    /// The trampoline at a function's site, if there is one. Returns where execution continues, the function itself if it
+    /// is behind its site.
+    pub(crate) fn trampoline<'s>(
+        &self,
+        task: Addr,
+        sp: u64,
+        caller: Addr,
+        function: Addr,
+        return_stack: impl Fn() -> ReturnStack<'s>,
+    ) -> Addr {
+        let code = self.function_at(function).code;
+        let offset = if code.starts_with(&PAD) { INSN } else { 0 };
+        let site = function + offset;
+        let hooks = self.hooks_at(site);
+        let at_site = code.get(usize::try_from(offset).expect("small")..).unwrap_or_default();
+        let calls = Toy::<STUB>::decode(site, at_site).is_some_and(|insn| insn.kind == BranchKind::Call);
+        assert_eq!(
+            calls,
+            !hooks.is_empty(),
+            "the site of {function:#x} calls the trampoline iff it is hooked"
+        );
+        let resume = site + INSN;
+        let mut regs = Block([resume, sp, caller]);
+        for hook in hooks {
+            assert_eq!(Toy::<STUB>::call_site(site), hook.site);
+            let stub = if STUB { RETURN_STUB } else { 0 };
+            let return_stack = || {
+                assert!(STUB, "an architecture without a stub is asked for its return stack");
+                (return_stack(), STACK_SIZE)
+            };
+            let universe = || self.universe_of(task);
+            let call = redirect::Call { caller, universe, return_stub: stub, return_stack };
+            redirect::redirect::<Toy<STUB>>(&hook.redirect, &mut regs, &LAYOUT, call);
+        }
+        match Toy::<STUB>::resume_address(&regs, &LAYOUT) {
+            pc if pc == resume => function,
+            pc => pc,
+        }
     }
 }
