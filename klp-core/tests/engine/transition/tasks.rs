@@ -144,6 +144,23 @@ fn who_holds_a_transition_up_is_shown_with_the_reason_and_the_time() {
     }
 }
 
+/// It is in no function stack any more, and is a version of a function that changes.
+#[test]
+fn a_task_in_a_version_that_drains_holds_a_transition_up() {
+    for model in [Model::Hybrid, Model::InThread, Model::InTime, Model::Checkpoint] {
+        let mut world = World::<false>::new();
+        let old = world.apply(&Spec::new(1).vmlinux(&["f"]));
+        let inside = world.runs("f") + 8;
+        let sleeper = task(&world, Kind::Kthread, Mode::Asleep, &[inside]);
+        world.disable(old).expect("it is enabled");
+        assert_eq!(world.state(old), State::Draining);
+        enable(&mut world, model);
+        assert_eq!(blocked(&world), [(sleeper, Hold::Code(inside - 1), 0)], "{model:?}");
+        world.kernel.exit(sleeper);
+        assert!(!world.advance(), "{model:?}");
+    }
+}
+
 /// Without a table of tasks only some are shown.
 #[test]
 fn of_many_tasks_some_are_shown() {
