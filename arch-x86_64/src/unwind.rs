@@ -60,7 +60,14 @@ impl Unwind for X86_64 {
         }
     }
 
-    #[inline(always)] // See `orc::step`.
+    #[inline(always)]
+    fn caller(cursor: &Cursor, _: Addr, machine: &impl Machine) -> Option<Cursor> {
+        match machine.unwind_info() {
+            UnwindInfo::Frames => None,
+            UnwindInfo::Tables(format) => orc::caller(format, cursor, machine),
+        }
+    }
+
     fn step(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> Result<Step, Unreliable> {
         match machine.unwind_info() {
             UnwindInfo::Frames => frame_pointer::step(cursor, bottom, machine),

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use klp_core::platform::Range;
 use klp_core::unwind::{
-    Code, Frame, Machine, Memory, Next, ReturnTrampoline, Start, Task, Unreliable, UnwindInfo, UnwindTable,
-    Verdict,
+    Code, Frame, Machine, Memory, Next, Remembered, ReturnTrampoline, Seen, Start, Task, Unreliable,
+    UnwindInfo, UnwindTable, Verdict,
 };
 use klp_core::{Addr, Architecture, Endian};
 
@@ -41,7 +41,7 @@ pub struct Image {
 }
 
 /// An unwind table, in the order of its entries' addresses.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     base: Addr,
     offsets: Vec<i32>,
@@ -120,6 +120,11 @@ impl Machine for Image {
         let Table { base, offsets, entries } = &self.table;
         (!entries.is_empty()).then_some(UnwindTable { base: *base, offsets, entries, index: None })
     }
+
+    /// Nothing else is there.
+    fn is_permanent(&self, _: Addr) -> bool {
+        true
+    }
 }
 
 impl Image {
@@ -177,14 +182,35 @@ impl Image {
     /// # Errors
     ///
     /// The frames up to there, and the reason.
+    ///
+    /// # Panics
+    ///
+    /// If a walk that remembers finds anything else.
     pub fn walk<A: Architecture>(&self) -> Result<Vec<Frame>, (Vec<Frame>, Unreliable)> {
+        let walked = self.walk_on::<A>(self);
+        // It learns, and then it knows.
+        let remembered = Remembered { machine: self, seen: &Seen::new() };
+        for _ in 0..2 {
+            assert_eq!(
+                self.walk_on::<A>(&remembered),
+                walked,
+                "the memory of earlier walks makes a difference"
+            );
+        }
+        walked
+    }
+
+    fn walk_on<A: Architecture>(
+        &self,
+        machine: &impl Machine,
+    ) -> Result<Vec<Frame>, (Vec<Frame>, Unreliable)> {
         let task = Task { start: self.start, stacks: &self.stacks, bottom: self.bottom };
         let mut frames = Vec::new();
         let collect = |frame: &Frame| {
             frames.push(*frame);
             Next::Continue
         };
-        match klp_core::unwind::walk::<A>(&task, self, collect) {
+        match klp_core::unwind::walk::<A>(&task, machine, collect) {
             Ok(Verdict::Reliable | Verdict::Stopped) => Ok(frames),
             Err(reason) => Err((frames, reason)),
         }

@@ -15,12 +15,14 @@
 //! stopped and in NMI. The caller keeps the task from running meanwhile.
 
 mod reason;
+mod seen;
 mod table;
 mod walker;
 
 use crate::Addr;
 
 pub use reason::Unreliable;
+pub use seen::{Remembered, Seen};
 pub use table::{BlockIndex, TableFormat, UnwindTable};
 pub use walker::{Next, Start, Task, Verdict, walk};
 
@@ -77,6 +79,9 @@ impl ReturnTrampoline {
 ///
 /// All methods may be called with the machine stopped and in NMI: they neither sleep nor take a lock.
 pub trait Machine: Memory {
+    /// Whether later walks know what earlier ones found ([`Remembered`]).
+    const REMEMBERS: bool = false;
+
     /// What the code at `pc` is. `pc` may be any number.
     fn code(&self, pc: Addr) -> Code;
 
@@ -100,6 +105,39 @@ pub trait Machine: Memory {
 
     /// The table that describes the code at `pc`, where [`unwind_info`](Self::unwind_info) says that there are tables.
     fn unwind_table(&self, pc: Addr) -> Option<UnwindTable<'_>>;
+
+    /// Whether there is text at `pc` which, with its unwind table, neither comes nor goes, and is the same for every task. Its
+    /// instructions may be patched.
+    fn is_permanent(&self, pc: Addr) -> bool {
+        let _ = pc;
+        false
+    }
+
+    /// The entry for the code at `pc` in that table.
+    #[inline]
+    fn unwind_entry(&self, pc: Addr) -> Option<[u8; UnwindTable::ENTRY_SIZE]> {
+        self.unwind_table(pc)?.find(pc).copied()
+    }
+
+    /// What an earlier walk found there, if it is remembered.
+    #[inline]
+    fn known_entry(&self, pc: Addr) -> Option<[u8; UnwindTable::ENTRY_SIZE]> {
+        let _ = pc;
+        None
+    }
+
+    /// What an earlier walk found, if it is remembered: `pc` is a return address, behind a call in this code.
+    #[inline]
+    fn call_site(&self, pc: Addr) -> Option<Code> {
+        let _ = pc;
+        None
+    }
+
+    /// Lets later walks know.
+    #[inline]
+    fn set_call_site(&self, pc: Addr, code: Code) {
+        let _ = (pc, code);
+    }
 }
 
 /// How a kernel's frames are described, which is a choice of its configuration.
@@ -200,6 +238,14 @@ pub trait Unwind {
     fn starts_stack(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> bool {
         let _ = (cursor, bottom, machine);
         false
+    }
+
+    /// The short way: what [`step`](Self::step) answers with [`Step::Caller`] for the frames that nearly all are. `None` for all
+    /// others, and wherever anything is wrong or not [known](Machine::known_entry) yet. For no frame, if not stated.
+    #[inline]
+    fn caller(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> Option<Cursor> {
+        let _ = (cursor, bottom, machine);
+        None
     }
 
     /// Steps from a frame to its caller's.

@@ -67,12 +67,13 @@ static bool klp_is_running(struct task_struct *task)
 
 void klp_shim_show_task(struct klp_task *shown, struct task_struct *task)
 {
-	memset(shown, 0, sizeof(*shown));
-	shown->task = task;
-	shown->pid = task->pid;
+	*shown = (struct klp_task) {
+		.task = task,
+		.pid = task->pid,
+		.is_user = !(task->flags & KLP_NEVER_USER),
+		.start = KLP_START_NO_STACK,
+	};
 	memcpy(shown->comm, task->comm, sizeof(shown->comm));
-	shown->is_user = !(task->flags & KLP_NEVER_USER);
-	shown->start = KLP_START_NO_STACK;
 	/* An exited task may have given its stack back; one that is about to is dead before. */
 	if (!task_stack_page(task) || !refcount_read(&task->stack_refcount))
 		return;

@@ -50,6 +50,25 @@ pub(crate) struct KList<T> {
     owns: PhantomData<T>,
 }
 
+impl<T> KList<T> {
+    /// So many items, all of whose bytes are zero.
+    ///
+    /// # Errors
+    ///
+    /// [`NoMemory`].
+    ///
+    /// # Safety
+    ///
+    /// Zero bytes are a `T`.
+    pub(crate) unsafe fn zeroed(len: usize) -> Result<KList<T>, NoMemory> {
+        let mut list = KList::default();
+        // The memory comes zeroed.
+        list.try_reserve(len)?;
+        list.len = len;
+        Ok(list)
+    }
+}
+
 impl<T> Default for KList<T> {
     fn default() -> KList<T> {
         KList { items: NonNull::dangling(), len: 0, capacity: 0, owns: PhantomData }

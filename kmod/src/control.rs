@@ -54,6 +54,7 @@ impl Guard {
     fn lock() -> Guard {
         // SAFETY: process context; no caller holds it already (it is taken in this file's entry points only).
         unsafe { ffi::klp_shim_lock() };
+        tasks::forget_seen();
         Guard
     }
 

@@ -8,9 +8,7 @@ use core::ptr::NonNull;
 use klp_core::engine::code::Code;
 use klp_core::ftrace::RegsNeeded;
 use klp_core::patch::{Leave, Object};
-use klp_core::platform::{
-    Callback, Errno, Hold, Holder, Hook, Level, List, NoMemory, Platform, Range, TaskId,
-};
+use klp_core::platform::{Callback, Errno, Hold, Holder, Hook, Level, NoMemory, Platform, Range, TaskId};
 use klp_core::redirect::FuncRedirect;
 use klp_core::universe::Slot;
 use klp_core::{Addr, FtraceRedirect};
@@ -249,12 +247,8 @@ impl Platform for Kernel {
     }
 
     fn new_slots(&self, count: usize) -> Result<KList<Slot>, NoMemory> {
-        let mut slots = KList::default();
-        slots.try_reserve(count)?;
-        for _ in 0..count {
-            slots.try_push(Slot::default())?;
-        }
-        Ok(slots)
+        // SAFETY: a slot is atomic integers, and free when they are zero.
+        unsafe { KList::zeroed(count) }
     }
 
     fn show_universes(&self, slots: Option<&KList<Slot>>) {

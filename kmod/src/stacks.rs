@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Stack walks in the running kernel: klp-core's walker over a task that is held still.
 
-use core::cell::{Cell, UnsafeCell};
+use core::cell::{Cell, OnceCell, UnsafeCell};
 use core::ffi::{c_char, c_int};
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -10,8 +10,8 @@ use klp_core::Addr;
 use klp_core::platform::{Level, Platform, Range};
 use klp_core::return_stack::{MAX_WORDS, ReturnStack};
 use klp_core::unwind::{
-    BlockIndex, Code, Cursor, Found, Frame, Machine, Memory, Next, ReturnTrampoline, Saved, Start,
-    TableFormat, Task, Unreliable, UnwindInfo, UnwindTable, Verdict, walk,
+    BlockIndex, Code, Cursor, Found, Frame, Machine, Memory, Next, Remembered, ReturnTrampoline, Saved, Seen,
+    Start, TableFormat, Task, Unreliable, UnwindInfo, UnwindTable, Verdict, walk,
 };
 
 use crate::Native;
@@ -22,8 +22,8 @@ use crate::platform::Kernel;
 pub(crate) struct Live<'a> {
     task: &'a KlpTask,
     text: &'static KlpText,
-    /// The kernel's own unwind table.
-    core: Option<UnwindTable<'static>>,
+    /// The kernel's own unwind table, once it was needed.
+    core: OnceCell<Option<UnwindTable<'static>>>,
     /// The module that was last asked for: neighbouring frames are mostly of the same one.
     module: Cell<Module<'a>>,
 }
@@ -69,9 +69,9 @@ unsafe fn table<'a>(table: &KlpTable) -> Option<UnwindTable<'a>> {
 impl<'a> Live<'a> {
     #[inline]
     pub(crate) fn new(task: &'a KlpTask) -> Live<'a> {
-        // SAFETY: constant once the module is initialised, and the kernel's own table always stays.
-        let (text, core) = unsafe { (&ffi::klp_shim_text, table(&ffi::klp_shim_core_table)) };
-        Live { task, text, core, module: Cell::default() }
+        // SAFETY: constant once the module is initialised.
+        let text = unsafe { &ffi::klp_shim_text };
+        Live { task, text, core: OnceCell::new(), module: Cell::default() }
     }
 
     /// Whether `pc` is in a module's text, which is then in `self.module`.
@@ -214,14 +214,38 @@ impl Machine for Live<'_> {
     #[inline]
     fn unwind_table(&self, pc: Addr) -> Option<UnwindTable<'_>> {
         if inside(self.text.core, pc) || inside(self.text.init, pc) {
-            return self.core;
+            // SAFETY: constant once the module is initialised, and the kernel's own table always stays.
+            return *self.core.get_or_init(|| unsafe { table(&ffi::klp_shim_core_table) });
         }
         if self.is_module_text(pc) { self.module.get().table } else { None }
+    }
+
+    #[inline]
+    fn is_permanent(&self, pc: Addr) -> bool {
+        inside(self.text.core, pc)
     }
 }
 
 /// Walks the stack of a task that is held still.
 pub(crate) fn walk_task(task: &KlpTask, found: impl FnMut(&Frame) -> Next) -> Result<Verdict, Unreliable> {
+    walk_on(task, &Live::new(task), found)
+}
+
+/// As [`walk_task`], with what earlier walks have learnt, which nobody else uses meanwhile.
+pub(crate) fn walk_task_again(
+    task: &KlpTask,
+    seen: &Seen,
+    found: impl FnMut(&Frame) -> Next,
+) -> Result<Verdict, Unreliable> {
+    walk_on(task, &Remembered { machine: &Live::new(task), seen }, found)
+}
+
+#[inline]
+fn walk_on(
+    task: &KlpTask,
+    machine: &impl Machine,
+    found: impl FnMut(&Frame) -> Next,
+) -> Result<Verdict, Unreliable> {
     let start = match task.start {
         ffi::START_SWITCHED_OUT => Start::SwitchedOut(Saved { sp: task.sp, pc: task.pc, fp: task.fp }),
         ffi::START_CALLER => Start::At(Cursor { pc: task.pc, sp: task.sp, fp: task.fp, exact: false }),
@@ -229,8 +253,7 @@ pub(crate) fn walk_task(task: &KlpTask, found: impl FnMut(&Frame) -> Next) -> Re
         _ => return Err(Unreliable::NoStack),
     };
     let stacks = [Range { start: task.stack, size: task.size }];
-    let verdict =
-        walk::<Native>(&Task { start, stacks: &stacks, bottom: task.bottom }, &Live::new(task), found);
+    let verdict = walk::<Native>(&Task { start, stacks: &stacks, bottom: task.bottom }, machine, found);
     if let Err(reason) = verdict
         && reason.is_unexpected()
     {

@@ -15,12 +15,21 @@ use core::mem::MaybeUninit;
 use klp_core::engine::code::Code;
 use klp_core::patch::Leave;
 use klp_core::platform::{Hold, Holder, Range, TaskId};
-use klp_core::unwind::{Found, Machine, Next, ReturnTrampoline, Unreliable};
+use klp_core::unwind::{Found, Machine, Next, ReturnTrampoline, Seen, Unreliable};
 use klp_core::{Addr, Architecture};
 
 use crate::Native;
 use crate::ffi::{self, KlpTask};
-use crate::stacks::{Live, klp_rs_report_stack, walk_task};
+use crate::stacks::{Live, klp_rs_report_stack, walk_task, walk_task_again};
+
+/// What the walks of [`check`] and [`check_stopped`] have learnt since the engine's lock was taken. Only the engine asks for
+/// them, with its lock held: there is one at a time.
+static SEEN: Seen = Seen::new();
+
+/// Another pass over the tasks may begin: the engine's lock was taken.
+pub(crate) fn forget_seen() {
+    SEEN.forget();
+}
 
 /// The task as C names it.
 pub(crate) fn pointer(task: TaskId) -> *mut c_void {
@@ -101,7 +110,7 @@ fn has_left(task: &KlpTask, code: Code<'_>, leave: Leave) -> Result<(), Hold> {
         return Err(Hold::InKernel);
     }
     let mut inside = None;
-    let walked = walk_task(task, |frame| match code.held_at(frame) {
+    let walked = walk_task_again(task, &SEEN, |frame| match code.held_at(frame) {
         Some(pc) => {
             inside = Some(pc);
             Next::Stop

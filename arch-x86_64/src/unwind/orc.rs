@@ -65,13 +65,17 @@ struct Entry {
 impl Entry {
     /// The entry for the code at `pc`.
     fn find(format: TableFormat, pc: Addr, machine: &impl Machine) -> Option<Entry> {
-        let &[s0, s1, b0, b1, f0, f1]: &[u8; UnwindTable::ENTRY_SIZE] = machine.unwind_table(pc)?.find(pc)?;
-        Some(Entry {
+        Some(Entry::read(format, machine.unwind_entry(pc)?))
+    }
+
+    #[inline]
+    const fn read(format: TableFormat, [s0, s1, b0, b1, f0, f1]: [u8; UnwindTable::ENTRY_SIZE]) -> Entry {
+        Entry {
             sp_offset: i16::from_le_bytes([s0, s1]),
             bp_offset: i16::from_le_bytes([b0, b1]),
             flags: u16::from_le_bytes([f0, f1]),
             format,
-        })
+        }
     }
 
     const fn sp_reg(self) -> u16 {
@@ -122,8 +126,29 @@ pub(super) fn starts_stack(format: TableFormat, pc: Addr, machine: &impl Machine
     Entry::find(format, pc, machine).is_some_and(|entry| entry.kind() == Kind::EndOfStack)
 }
 
+/// [`step`] of a function that was called and calls, and has rbp in its frame or leaves it alone.
+#[inline(always)]
+pub(super) fn caller(format: TableFormat, cursor: &Cursor, machine: &impl Machine) -> Option<Cursor> {
+    if cursor.exact {
+        return None;
+    }
+    let entry = Entry::read(format, machine.known_entry(cursor.in_function())?);
+    let base = match entry.sp_reg() {
+        _ if entry.kind() != Kind::Call => return None,
+        reg::SP => cursor.sp,
+        reg::BP => cursor.fp,
+        _ => return None,
+    };
+    let sp = base.wrapping_add_signed(i64::from(entry.sp_offset));
+    let fp = match entry.bp_reg() {
+        reg::UNDEFINED => cursor.fp,
+        reg::PREV_SP => machine.word(sp.wrapping_add_signed(i64::from(entry.bp_offset)))?,
+        _ => return None,
+    };
+    Some(Cursor { pc: machine.word(sp.wrapping_sub(8))?, sp, fp, exact: false })
+}
+
 /// One step, by the entry for the frame's code.
-#[inline(always)] // The walker's loop is little more: as a call it costs a tenth of a walk.
 pub(super) fn step(
     format: TableFormat,
     cursor: &Cursor,

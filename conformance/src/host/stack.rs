@@ -5,16 +5,16 @@
 //! order in which a task makes them: it enters the kernel, calls, is interrupted, calls, is switched out.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use klp_core::platform::Range;
 use klp_core::unwind::{
-    Code, Cursor, Found, Frame, Machine, Memory, Next, ReturnTrampoline, Start, Task, Unreliable, UnwindInfo,
-    UnwindTable,
+    Code, Cursor, Found, Frame, Machine, Memory, Next, Remembered, ReturnTrampoline, Seen, Start, Task,
+    Unreliable, UnwindInfo, UnwindTable,
 };
 use klp_core::{Addr, Architecture, Endian};
 
-use crate::image::Image;
+use crate::image::{Image, Table};
 
 /// What the suite is told about an architecture's stacks.
 #[derive(Debug)]
@@ -138,15 +138,64 @@ pub fn walk<A: Architecture>(image: &Image) -> Walked {
 }
 
 /// Walks where the word at `hole` cannot be read.
+///
+/// # Panics
+///
+/// If a walk that remembers what earlier walks have learnt gives anything else.
 pub fn walk_without<A: Architecture>(image: &Image, hole: Option<Addr>) -> Walked {
-    let machine = Recorder { image, hole, reads: RefCell::default() };
+    let recorder = Recorder { image, hole, reads: RefCell::default() };
+    let (frames, end) = walk_of::<A>(image, &recorder);
+    // Once it learns, and then it knows.
+    Experience::with::<A>(image, |seen| {
+        for _ in 0..2 {
+            let again = walk_of::<A>(image, &Remembered { machine: &recorder, seen });
+            assert_eq!(again, (frames.clone(), end), "the memory of earlier walks makes a difference");
+        }
+    });
+    Walked { frames, end, reads: recorder.reads.into_inner() }
+}
+
+fn walk_of<A: Architecture>(image: &Image, machine: &impl Machine) -> (Vec<Frame>, Result<(), Unreliable>) {
     let task = Task { start: image.start, stacks: &image.stacks, bottom: image.bottom };
     let mut frames = Vec::new();
-    let verdict = klp_core::unwind::walk::<A>(&task, &machine, |frame| {
+    let verdict = klp_core::unwind::walk::<A>(&task, machine, |frame| {
         frames.push(*frame);
         Next::Continue
     });
-    Walked { frames, end: verdict.map(|_| ()), reads: machine.reads.into_inner() }
+    (frames, verdict.map(|_| ()))
+}
+
+/// What walks have learnt of one text: those of stacks that differ in their words only share it.
+#[derive(Default)]
+struct Experience {
+    arch: &'static str,
+    text: BTreeMap<Addr, Vec<u8>>,
+    code: Vec<(Range, Code)>,
+    table: Table,
+    seen: Seen,
+}
+
+impl Experience {
+    fn with<A: Architecture>(image: &Image, walk: impl FnOnce(&Seen)) {
+        thread_local! {
+            static EXPERIENCE: RefCell<Experience> = RefCell::default();
+        }
+        let arch = A::NAME;
+        EXPERIENCE.with_borrow_mut(|of| {
+            let same = of.arch == arch
+                && (&of.text, &of.code, &of.table) == (&image.text, &image.code, &image.table);
+            if !same {
+                *of = Experience {
+                    arch,
+                    text: image.text.clone(),
+                    code: image.code.clone(),
+                    table: image.table.clone(),
+                    seen: Seen::new(),
+                };
+            }
+            walk(&of.seen);
+        });
+    }
 }
 
 /// An image that remembers what was read.
@@ -182,6 +231,10 @@ impl Machine for Recorder<'_> {
 
     fn unwind_table(&self, pc: Addr) -> Option<UnwindTable<'_>> {
         self.image.unwind_table(pc)
+    }
+
+    fn is_permanent(&self, pc: Addr) -> bool {
+        self.image.is_permanent(pc)
     }
 }
 

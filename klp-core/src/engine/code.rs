@@ -12,12 +12,23 @@ use crate::unwind::Frame;
 
 /// Ranges of text, by address and without overlaps.
 #[derive(Clone, Copy, Debug)]
-pub struct Code<'a>(&'a [Range]);
+pub struct Code<'a> {
+    ranges: &'a [Range],
+    /// From the first to the last: most frames are in none.
+    all: Range,
+}
 
 impl<'a> Code<'a> {
     /// Ranges that are sorted and do not overlap.
     pub const fn new(ranges: &'a [Range]) -> Code<'a> {
-        Code(ranges)
+        let all = match (ranges.first(), ranges.last()) {
+            (Some(first), Some(last)) => Range {
+                start: first.start,
+                size: last.start.wrapping_sub(first.start).wrapping_add(last.size),
+            },
+            _ => Range { start: 0, size: 0 },
+        };
+        Code { ranges, all }
     }
 
     /// Where in it a task with this frame on its stack goes on when it comes back there, if it does.
@@ -25,12 +36,12 @@ impl<'a> Code<'a> {
     pub fn held_at(&self, frame: &Frame) -> Option<Addr> {
         // Behind a call that is a function's last instruction, the return address is the next function's.
         let pc = if frame.cursor.exact { frame.cursor.pc } else { frame.cursor.pc.wrapping_sub(1) };
-        self.contains(pc).then_some(pc)
+        (self.all.contains(pc) && self.contains(pc)).then_some(pc)
     }
 
     fn contains(&self, pc: Addr) -> bool {
-        let behind = self.0.partition_point(|range| range.start <= pc);
-        behind.checked_sub(1).is_some_and(|index| self.0[index].contains(pc))
+        let behind = self.ranges.partition_point(|range| range.start <= pc);
+        behind.checked_sub(1).is_some_and(|index| self.ranges[index].contains(pc))
     }
 }
 

@@ -65,7 +65,8 @@ pub fn walk<A: Architecture>(
     machine: &impl Machine,
     mut found: impl FnMut(&Frame) -> Next,
 ) -> Result<Verdict, Unreliable> {
-    let mut walk = Walk::<A, _>::new(task, machine)?;
+    let mut walk = Walk::<A, _>::new(task, machine);
+    walk.start(&task.start)?;
     for _ in 0..MAX_FRAMES {
         if found(&walk.frame) == Next::Stop {
             return Ok(Verdict::Stopped);
@@ -107,6 +108,8 @@ impl<M: Machine> Memory for Bounded<'_, M> {
 }
 
 impl<M: Machine> Machine for Bounded<'_, M> {
+    const REMEMBERS: bool = M::REMEMBERS;
+
     fn code(&self, pc: Addr) -> Code {
         self.machine.code(pc)
     }
@@ -130,6 +133,29 @@ impl<M: Machine> Machine for Bounded<'_, M> {
     fn unwind_table(&self, pc: Addr) -> Option<UnwindTable<'_>> {
         self.machine.unwind_table(pc)
     }
+
+    fn is_permanent(&self, pc: Addr) -> bool {
+        self.machine.is_permanent(pc)
+    }
+
+    #[inline]
+    fn unwind_entry(&self, pc: Addr) -> Option<[u8; UnwindTable::ENTRY_SIZE]> {
+        self.machine.unwind_entry(pc)
+    }
+
+    #[inline]
+    fn known_entry(&self, pc: Addr) -> Option<[u8; UnwindTable::ENTRY_SIZE]> {
+        self.machine.known_entry(pc)
+    }
+
+    #[inline]
+    fn call_site(&self, pc: Addr) -> Option<Code> {
+        self.machine.call_site(pc)
+    }
+
+    fn set_call_site(&self, pc: Addr, code: Code) {
+        self.machine.set_call_site(pc, code);
+    }
 }
 
 struct Walk<'a, A, M> {
@@ -140,38 +166,82 @@ struct Walk<'a, A, M> {
     code: Code,
     /// How many return addresses of each keeper frames have returned to.
     kept: [usize; ReturnTrampoline::ALL.len()],
+    /// How a caller is found here.
+    by: Found,
     arch: core::marker::PhantomData<A>,
 }
 
 impl<'a, A: Architecture, M: Machine> Walk<'a, A, M> {
-    fn new(task: &Task<'a>, machine: &'a M) -> Result<Self, Unreliable> {
-        let machine = Bounded { machine, stacks: task.stacks };
-        let cursor = match task.start {
-            Start::SwitchedOut(saved) => A::switched_out(&saved, &machine)?,
-            Start::At(cursor) => cursor,
+    #[inline]
+    fn new(task: &Task<'a>, machine: &'a M) -> Self {
+        let by = match machine.unwind_info() {
+            UnwindInfo::Frames => Found::Chain,
+            UnwindInfo::Tables(_) => Found::Table,
         };
-        let mut walk = Walk {
-            machine,
+        Walk {
+            machine: Bounded { machine, stacks: task.stacks },
             bottom: task.bottom,
-            frame: Frame { cursor, found: Found::Start },
+            frame: Frame { cursor: Cursor { pc: 0, sp: 0, fp: 0, exact: false }, found: Found::Start },
             code: Code::Function,
             kept: [0; ReturnTrampoline::ALL.len()],
+            by,
             arch: core::marker::PhantomData,
+        }
+    }
+
+    /// Moves to the first frame.
+    fn start(&mut self, start: &Start) -> Result<(), Unreliable> {
+        let cursor = match start {
+            Start::SwitchedOut(saved) => A::switched_out(saved, &self.machine)?,
+            Start::At(cursor) => *cursor,
         };
-        walk.enter_stack(cursor.sp)?;
+        self.enter_stack(cursor.sp)?;
+        self.frame.cursor = cursor;
         if cursor.exact {
-            walk.code = walk.check_code(&cursor)?;
+            self.code = self.check_code(&cursor)?;
+        } else if let Some(code) = self.machine.call_site(A::strip_return_address(cursor.pc)) {
+            self.frame.cursor.pc = A::strip_return_address(cursor.pc);
+            self.code = code;
         } else {
             // The context switch may have been jumped to by a function that is traced (`__switch_to` on s390).
-            let frame = walk.returned_to(cursor)?;
+            let frame = self.returned_to(cursor)?;
             let kept = matches!(frame.found, Found::Kept(_));
-            walk.frame = Frame { found: if kept { frame.found } else { Found::Start }, ..frame };
+            self.frame = Frame { found: if kept { frame.found } else { Found::Start }, ..frame };
         }
-        Ok(walk)
+        Ok(())
     }
 
     /// Moves to the caller; `false` at the true bottom.
+    #[inline(always)] // The short way is the walk, mostly: as a call it costs as much again.
     fn step(&mut self) -> Result<bool, Unreliable> {
+        if M::REMEMBERS
+            && let Some(code) = self.short_step()
+        {
+            self.code = code;
+            return Ok(true);
+        }
+        self.long_step()
+    }
+
+    /// Moves to the caller where a walk came through before and nothing is unusual; says what its code is. What is checked is
+    /// checked by [`long_step`](Self::long_step), too, with the same result; the rest of that is remembered.
+    #[inline(always)]
+    fn short_step(&mut self) -> Option<Code> {
+        let callee = &self.frame.cursor;
+        let mut caller = A::caller(callee, self.bottom, &self.machine)?;
+        let advances = caller.sp > callee.sp
+            && caller.sp.is_multiple_of(A::FRAME_ALIGN)
+            && self.machine.stacks.first().is_some_and(|stack| Bounded::<M>::is_on(stack, caller.sp, 0));
+        if self.code != Code::Function || !advances {
+            return None;
+        }
+        caller.pc = A::strip_return_address(caller.pc);
+        let code = self.machine.call_site(caller.pc)?;
+        self.frame = Frame { cursor: caller, found: self.by };
+        Some(code)
+    }
+
+    fn long_step(&mut self) -> Result<bool, Unreliable> {
         let callee = self.frame.cursor;
         match A::step(&callee, self.bottom, &self.machine)? {
             Step::Bottom => self.check_kept().map(|()| false),
@@ -217,12 +287,13 @@ impl<'a, A: Architecture, M: Machine> Walk<'a, A, M> {
 
     /// The frame that a return address belongs to: a trampoline's is looked up, and every one is checked.
     fn returned_to(&mut self, mut caller: Cursor) -> Result<Frame, Unreliable> {
-        let mut found = match self.machine.unwind_info() {
-            UnwindInfo::Frames => Found::Chain,
-            UnwindInfo::Tables(_) => Found::Table,
-        };
+        let mut found = self.by;
         for _ in 0..=MAX_KEPT {
             caller.pc = A::strip_return_address(caller.pc);
+            if let Some(code) = self.machine.call_site(caller.pc) {
+                self.code = code;
+                return Ok(Frame { cursor: caller, found });
+            }
             let Some(keeper) = self.machine.return_trampoline(caller.pc) else {
                 self.code = self.check_code(&caller)?;
                 return Ok(Frame { cursor: caller, found });
@@ -246,7 +317,15 @@ impl<'a, A: Architecture, M: Machine> Walk<'a, A, M> {
             Code::Discarded => return Ok(code),
             Code::Function | Code::Entry => {}
         }
-        if cursor.exact || self.follows_call(pc) || A::starts_stack(cursor, self.bottom, &self.machine) {
+        if cursor.exact {
+            return Ok(code);
+        }
+        if self.follows_call(pc) {
+            self.machine.set_call_site(pc, code);
+            return Ok(code);
+        }
+        // Where the frame lies counts here, too.
+        if A::starts_stack(cursor, self.bottom, &self.machine) {
             Ok(code)
         } else {
             Err(Unreliable::NotAfterCall(pc))

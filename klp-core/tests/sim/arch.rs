@@ -153,6 +153,13 @@ impl<const STUB: bool> Unwind for Toy<STUB> {
         cursor.fp == bottom && machine.text(cursor.pc, &mut insn) && insn == PAD
     }
 
+    fn caller(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> Option<Cursor> {
+        match Self::step(cursor, bottom, machine) {
+            Ok(Step::Caller(caller)) => Some(caller),
+            _ => None,
+        }
+    }
+
     /// With [`UnwindInfo::Frames`], a frame record is two words at the frame pointer: the caller's frame pointer, the
     /// return address. The frame pointer's lowest bit marks a register block instead: frame pointer, program counter, stack
     /// pointer. The bottom has the frame pointer `bottom`; zero ends a chain that is broken.
@@ -167,7 +174,7 @@ impl<const STUB: bool> Unwind for Toy<STUB> {
                 return Ok(Step::Bottom);
             }
             let pc = cursor.in_function();
-            let entry = machine.unwind_table(pc).and_then(|table| table.find(pc));
+            let entry = machine.unwind_entry(pc);
             let size = entry.map(|entry| 16 * u64::from(entry[0])).ok_or(Unreliable::NoUnwindInfo(pc))?;
             let sp = cursor.sp.wrapping_add(size);
             return Ok(Step::Caller(Cursor { pc: word(sp.wrapping_sub(8))?, sp, fp: 0, exact: false }));

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use klp_core::Addr;
 use klp_core::platform::Range;
 use klp_core::unwind::{
-    Code, Frame, Machine, Memory, Next, ReturnTrampoline, Start, Task, Unreliable, UnwindInfo, UnwindTable,
-    walk,
+    Code, Frame, Machine, Memory, Next, Remembered, ReturnTrampoline, Seen, Start, Task, Unreliable,
+    UnwindInfo, UnwindTable, walk,
 };
 
 use crate::stack::Arch;
@@ -28,6 +28,8 @@ pub(crate) struct Image {
     pub(crate) unwind_info: UnwindInfo,
     /// The unwind table: where it lies, where the code of each entry starts, the entries.
     pub(crate) table: (Addr, Vec<i32>, Vec<[u8; UnwindTable::ENTRY_SIZE]>),
+    /// Text that comes and goes.
+    pub(crate) fleeting: Option<Range>,
 }
 
 impl Image {
@@ -42,6 +44,7 @@ impl Image {
             kept: Default::default(),
             unwind_info: UnwindInfo::Frames,
             table: (0, Vec::new(), Vec::new()),
+            fleeting: None,
         };
         image.add_inner_stack(stack);
         image
@@ -81,14 +84,28 @@ impl Image {
         Task { start: self.start, stacks: &self.stacks, bottom: self.bottom }
     }
 
-    /// All frames, or those up to where it failed and the reason.
+    /// All frames, or those up to where it failed and the reason. Those are the same for a walk that remembers.
     pub(crate) fn walk(&self) -> Result<Vec<Frame>, (Vec<Frame>, Unreliable)> {
+        let walked = self.walk_on(self);
+        let seen = Seen::new();
+        for _ in 0..2 {
+            assert_eq!(self.walk_again(&seen), walked);
+        }
+        walked
+    }
+
+    /// As [`walk`](Self::walk), with what other walks have learnt.
+    pub(crate) fn walk_again(&self, seen: &Seen) -> Result<Vec<Frame>, (Vec<Frame>, Unreliable)> {
+        self.walk_on(&Remembered { machine: self, seen })
+    }
+
+    fn walk_on(&self, machine: &impl Machine) -> Result<Vec<Frame>, (Vec<Frame>, Unreliable)> {
         let mut frames = Vec::new();
         let collect = |frame: &Frame| {
             frames.push(*frame);
             Next::Continue
         };
-        match walk::<Arch>(&self.task(), self, collect) {
+        match walk::<Arch>(&self.task(), machine, collect) {
             Ok(_) => Ok(frames),
             Err(reason) => Err((frames, reason)),
         }
@@ -130,5 +147,9 @@ impl Machine for Image {
     fn unwind_table(&self, _: Addr) -> Option<UnwindTable<'_>> {
         let (base, offsets, entries) = &self.table;
         (!entries.is_empty()).then_some(UnwindTable { base: *base, offsets, entries, index: None })
+    }
+
+    fn is_permanent(&self, pc: Addr) -> bool {
+        self.fleeting.is_none_or(|text| !text.contains(pc))
     }
 }

@@ -10,6 +10,7 @@ mod arch;
 mod bounds;
 mod ends;
 mod machine;
+mod memory;
 mod reasons;
 mod stack;
 mod start;
