@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! Branches and veneers (Arm ARM C4.1, "Branches, Exception Generating and System instructions").
+//! Branches and slots (Arm ARM C4.1, "Branches, Exception Generating and System instructions").
 
 use klp_core::Addr;
 use klp_core::branch::{Branch, BranchError, BranchKind, BranchTarget, Code, FarBranch, Reach};
@@ -22,11 +22,18 @@ const TO_REGISTER: [(u32, u32, BranchKind); 6] = [
     (0xffff_f800, 0xd73f_0800, BranchKind::Call), // blraa, blrab
 ];
 
-/// `bti c; movz x16,#; movk x16,#,lsl #16; movk x16,#,lsl #32; movk x16,#,lsl #48; br x16`, immediates zero.
-const VENEER: [u32; 6] = [0xd503_245f, 0xd280_0010, 0xf2a0_0010, 0xf2c0_0010, 0xf2e0_0010, 0xd61f_0200];
+/// A slot without its target:
+///
+/// ```text
+///   0:  bti   c
+///   4:  ldr   x16, 16
+///   8:  br    x16
+///  12:  udf   #0
+///  16:  .xword target
+/// ```
+const SLOT_CODE: [u32; 4] = [0xd503_245f, 0x5800_0070, 0xd61f_0200, 0];
 
-/// Which instructions of [`VENEER`] hold sixteen bits of the target, and which bits.
-const VENEER_IMMEDIATES: [(usize, u32); 4] = [(1, 0), (2, 16), (3, 32), (4, 48)];
+const _: () = assert!(Arm64::SLOT_LITERAL.is_multiple_of(8));
 
 const fn check_aligned(addr: Addr) -> Result<(), BranchError> {
     if addr.is_multiple_of(4) { Ok(()) } else { Err(BranchError::Misaligned { addr }) }
@@ -35,8 +42,8 @@ const fn check_aligned(addr: Addr) -> Result<(), BranchError> {
 impl FarBranch for Arm64 {
     const REACH: Reach = Reach { min: -0x800_0000, max: 0x7ff_fffc, align: 4 };
     const BRANCH_LEN: usize = 4;
-    const VENEER_LEN: usize = 4 * VENEER.len();
-    const VENEER_ALIGN: u64 = 4;
+    const SLOT_LEN: usize = Self::SLOT_LITERAL + size_of::<Addr>();
+    const SLOT_LITERAL: usize = 4 * SLOT_CODE.len();
 
     fn encode(kind: BranchKind, from: Addr, to: Addr) -> Result<Code, BranchError> {
         check_aligned(from)?;
@@ -70,36 +77,33 @@ impl FarBranch for Arm64 {
         return_address.is_multiple_of(4) && call.is_some_and(|branch| branch.kind == BranchKind::Call)
     }
 
-    /// Loads any address into x16, one of the two registers that the ABI leaves to veneers (AAPCS64, "General-purpose
-    /// Registers").
+    /// Loads the target into x16, one of the two registers that the ABI leaves to veneers, which is its name for slots (AAPCS64 §6.1.1).
     ///
-    /// The kernel's own module PLT is `adrp; add; br x16` (`arch/arm64/kernel/module-plts.c`): three instructions, but
-    /// the distance is limited to 4 GiB, which a kernel with a randomised module area may exceed, and the code depends
-    /// on its own address. Speed is not the question, since both end in the same indirect branch.
+    /// The kernel's own module PLT is `adrp; add; br x16` (`arch/arm64/kernel/module-plts.c`). That reaches 4 GiB, depends
+    /// on its own address, and cannot be updated under CPUs that execute it: two instructions hold the target, and Arm
+    /// ARM B2.2.5, "Concurrent modification and execution of instructions", allows to replace neither. A literal is data.
+    /// LDR (literal) of 8 aligned bytes is single-copy atomic (Arm ARM B2.2.1), whatever is in the caches of
+    /// instructions.
     ///
-    /// `bti c` lets an indirect branch enter; it is a NOP where there is no branch target identification. `br x16`
-    /// itself may go to any landing pad for calls (Arm ARM C6.2, "BTI"), so `target` needs what a function called
-    /// through a pointer needs.
-    fn veneer(at: Addr, target: Addr) -> Result<Code, BranchError> {
-        check_aligned(at)?;
-        check_aligned(target)?;
-        let mut insns = VENEER;
-        for (i, bit) in VENEER_IMMEDIATES {
-            insns[i] |= ((target >> bit & 0xffff) as u32) << 5;
+    /// `bti c` lets an indirect branch enter; it is a NOP where there is no branch target identification. `br x16` itself
+    /// may go to any landing pad for calls, `paciasp` among them (Arm ARM C6.2, "BTI"), so `target` needs what a
+    /// function called through a pointer needs. What follows `br` is never executed; `udf`, so that the literal is not
+    /// what follows.
+    ///
+    /// The same slot serves calls and jumps: x30 is as the branch left it.
+    fn slot(_kind: BranchKind, at: Addr, target: Addr) -> Result<Code, BranchError> {
+        if !at.is_multiple_of(Self::SLOT_ALIGN) {
+            return Err(BranchError::Misaligned { addr: at });
         }
-        Ok(insns.iter().fold(Code::EMPTY, |code, insn| code.then(&insn.to_le_bytes())))
+        check_aligned(target)?;
+        let code = SLOT_CODE.iter().fold(Code::EMPTY, |code, insn| code.then(&insn.to_le_bytes()));
+        Ok(code.then(&target.to_le_bytes()))
     }
 
-    fn veneer_target(_at: Addr, code: &[u8]) -> Option<Addr> {
-        let mut target = 0;
-        let mut insns = VENEER;
-        for (i, bit) in VENEER_IMMEDIATES {
-            let immediate = insn(code, 4 * i)? >> 5 & 0xffff;
-            insns[i] |= immediate << 5;
-            target |= u64::from(immediate) << bit;
-        }
-        let same = insns.iter().enumerate().all(|(i, &want)| insn(code, 4 * i) == Some(want));
-        same.then_some(target)
+    fn slot_target(_at: Addr, code: &[u8]) -> Option<Addr> {
+        let (insns, rest) = code.split_at_checked(Self::SLOT_LITERAL)?;
+        let same = SLOT_CODE.iter().enumerate().all(|(i, &want)| insn(insns, 4 * i) == Some(want));
+        same.then_some(Addr::from_le_bytes(*rest.first_chunk()?))
     }
 }
 
@@ -180,20 +184,22 @@ mod tests {
     }
 
     #[test]
-    fn a_veneer_reaches_any_address() {
+    fn a_slot_reaches_any_address() {
         let target = 0xffff_1234_5678_9abc;
-        let code = Arm64::veneer(AT, target).expect("aligned");
-        assert_eq!(code.as_bytes().len(), Arm64::VENEER_LEN);
-        assert_eq!(Arm64::veneer_target(AT, code.as_bytes()), Some(target));
-        let insns = [0xd503_245f, 0xd293_5790, 0xf2aa_cf10, 0xf2c2_4690, 0xf2ff_fff0, 0xd61f_0200];
-        let want = insns.iter().fold(Code::EMPTY, |code, insn: &u32| code.then(&insn.to_le_bytes()));
-        assert_eq!(code, want);
-
-        let mut other = [0; Arm64::VENEER_LEN];
-        other.copy_from_slice(code.as_bytes());
-        other[4] ^= 1;
-        assert_eq!(Arm64::veneer_target(AT, &other), None, "another register");
-        assert_eq!(Arm64::veneer_target(AT, &code.as_bytes()[..20]), None);
-        assert_eq!(Arm64::veneer(AT, 2), Err(BranchError::Misaligned { addr: 2 }));
+        let code = Arm64::slot(BranchKind::Call, AT, target).expect("aligned");
+        assert_eq!(code.as_bytes().len(), Arm64::SLOT_LEN);
+        assert_eq!(Arm64::slot_target(AT, code.as_bytes()), Some(target));
+        assert_eq!(Arm64::slot(BranchKind::Jump, AT, target), Ok(code));
+        // ldr x16: the literal's distance in words.
+        assert_eq!(4 + 4 * (SLOT_CODE[1] >> 5 & 0x7_ffff) as usize, Arm64::SLOT_LITERAL);
+        for i in 0..Arm64::SLOT_LITERAL {
+            let bytes = code.as_bytes();
+            let other = Code::new(&bytes[..i]).then(&[bytes[i] ^ 1]).then(&bytes[i + 1..]);
+            assert_eq!(Arm64::slot_target(AT, other.as_bytes()), None, "byte {i}");
+        }
+        assert_eq!(Arm64::slot_target(AT, &code.as_bytes()[..Arm64::SLOT_LEN - 1]), None);
+        assert_eq!(Arm64::slot(BranchKind::Call, AT, 2), Err(BranchError::Misaligned { addr: 2 }));
+        let half = Arm64::slot(BranchKind::Call, AT + 4, 0);
+        assert_eq!(half, Err(BranchError::Misaligned { addr: AT + 4 }));
     }
 }

@@ -2,54 +2,62 @@
 //! Relocations of kernel modules: what `apply_relocate_add` in `arch/arm64/kernel/module.c` knows (AAELF64,
 //! "Relocation").
 //!
-//! Two kernel-side matters are the caller's: a branch out of reach goes through a veneer, and on cores with erratum
+//! And two that it does not know: gcc reads the address of a weak symbol that may be missing from memory, by `ADR_GOT_PAGE`
+//! and `LD64_GOT_LO12_NC`. [`Relocation::symbol`] is then the address of the doubleword that holds it, and there is no
+//! addend.
+//!
+//! Two kernel-side matters are the caller's: a branch out of reach goes through a slot, and on cores with erratum
 //! 843419 the loader avoids an ADRP at the last two words of a page.
 
-use klp_core::reloc::{RelocError, Relocate, Relocation};
+use klp_core::reloc::{ByWay, RelocError, Relocate, Relocation};
 
 use crate::{Arm64, insn};
 
 /// Relocation types (AAELF64, "Static AArch64 relocations").
 mod r {
-    pub(super) const NONE: u32 = 0;
-    pub(super) const NONE_WITHDRAWN: u32 = 256;
-    pub(super) const ABS64: u32 = 257;
-    pub(super) const ABS32: u32 = 258;
-    pub(super) const ABS16: u32 = 259;
-    pub(super) const PREL64: u32 = 260;
-    pub(super) const PREL32: u32 = 261;
-    pub(super) const PREL16: u32 = 262;
-    pub(super) const MOVW_UABS_G0: u32 = 263;
-    pub(super) const MOVW_UABS_G0_NC: u32 = 264;
-    pub(super) const MOVW_UABS_G1: u32 = 265;
-    pub(super) const MOVW_UABS_G1_NC: u32 = 266;
-    pub(super) const MOVW_UABS_G2: u32 = 267;
-    pub(super) const MOVW_UABS_G2_NC: u32 = 268;
-    pub(super) const MOVW_UABS_G3: u32 = 269;
-    pub(super) const MOVW_SABS_G0: u32 = 270;
-    pub(super) const MOVW_SABS_G1: u32 = 271;
-    pub(super) const MOVW_SABS_G2: u32 = 272;
-    pub(super) const LD_PREL_LO19: u32 = 273;
-    pub(super) const ADR_PREL_LO21: u32 = 274;
-    pub(super) const ADR_PREL_PG_HI21: u32 = 275;
-    pub(super) const ADR_PREL_PG_HI21_NC: u32 = 276;
-    pub(super) const ADD_ABS_LO12_NC: u32 = 277;
-    pub(super) const LDST8_ABS_LO12_NC: u32 = 278;
-    pub(super) const TSTBR14: u32 = 279;
-    pub(super) const CONDBR19: u32 = 280;
-    pub(super) const JUMP26: u32 = 282;
-    pub(super) const CALL26: u32 = 283;
-    pub(super) const LDST16_ABS_LO12_NC: u32 = 284;
-    pub(super) const LDST32_ABS_LO12_NC: u32 = 285;
-    pub(super) const LDST64_ABS_LO12_NC: u32 = 286;
-    pub(super) const MOVW_PREL_G0: u32 = 287;
-    pub(super) const MOVW_PREL_G0_NC: u32 = 288;
-    pub(super) const MOVW_PREL_G1: u32 = 289;
-    pub(super) const MOVW_PREL_G1_NC: u32 = 290;
-    pub(super) const MOVW_PREL_G2: u32 = 291;
-    pub(super) const MOVW_PREL_G2_NC: u32 = 292;
-    pub(super) const MOVW_PREL_G3: u32 = 293;
-    pub(super) const LDST128_ABS_LO12_NC: u32 = 299;
+    klp_core::reloc_types! { "R_AARCH64_":
+        NONE = 0;
+        NONE_WITHDRAWN = 256;
+        ABS64 = 257;
+        ABS32 = 258;
+        ABS16 = 259;
+        PREL64 = 260;
+        PREL32 = 261;
+        PREL16 = 262;
+        MOVW_UABS_G0 = 263;
+        MOVW_UABS_G0_NC = 264;
+        MOVW_UABS_G1 = 265;
+        MOVW_UABS_G1_NC = 266;
+        MOVW_UABS_G2 = 267;
+        MOVW_UABS_G2_NC = 268;
+        MOVW_UABS_G3 = 269;
+        MOVW_SABS_G0 = 270;
+        MOVW_SABS_G1 = 271;
+        MOVW_SABS_G2 = 272;
+        LD_PREL_LO19 = 273;
+        ADR_PREL_LO21 = 274;
+        ADR_PREL_PG_HI21 = 275;
+        ADR_PREL_PG_HI21_NC = 276;
+        ADD_ABS_LO12_NC = 277;
+        LDST8_ABS_LO12_NC = 278;
+        TSTBR14 = 279;
+        CONDBR19 = 280;
+        JUMP26 = 282;
+        CALL26 = 283;
+        LDST16_ABS_LO12_NC = 284;
+        LDST32_ABS_LO12_NC = 285;
+        LDST64_ABS_LO12_NC = 286;
+        MOVW_PREL_G0 = 287;
+        MOVW_PREL_G0_NC = 288;
+        MOVW_PREL_G1 = 289;
+        MOVW_PREL_G1_NC = 290;
+        MOVW_PREL_G2 = 291;
+        MOVW_PREL_G2_NC = 292;
+        MOVW_PREL_G3 = 293;
+        LDST128_ABS_LO12_NC = 299;
+        ADR_GOT_PAGE = 311;
+        LD64_GOT_LO12_NC = 312;
+    }
 }
 
 /// Checks that `value` is a signed number of `bits` bits.
@@ -213,6 +221,12 @@ impl Relocate for Arm64 {
                 let belongs = |insn| insn & 0xff00_0000 == 0x5400_0000 || insn & 0x7e00_0000 == 0x3400_0000;
                 displacement(code, belongs, distance, 5, 19)
             }
+            r::ADR_GOT_PAGE | r::LD64_GOT_LO12_NC if addend != 0 => {
+                Err(RelocError::Overflow { value: addend, bits: 0 })
+            }
+            r::ADR_GOT_PAGE => adr(code, 0x9000_0000, signed(pages, 33)? >> 12),
+            r::LD64_GOT_LO12_NC => load_store(code, value, 3),
+
             r::JUMP26 => displacement(code, |insn| insn >> 26 == 0b00_0101, distance, 0, 26),
             r::CALL26 => displacement(code, |insn| insn >> 26 == 0b10_0101, distance, 0, 26),
 
@@ -220,8 +234,16 @@ impl Relocate for Arm64 {
         }
     }
 
-    fn is_branch(r_type: u32) -> bool {
-        matches!(r_type, r::JUMP26 | r::CALL26)
+    fn type_name(r_type: u32) -> Option<&'static str> {
+        r::name(r_type)
+    }
+
+    fn by_way(r_type: u32) -> ByWay {
+        match r_type {
+            r::JUMP26 | r::CALL26 => ByWay::Slot { own: 0 },
+            r::ADR_GOT_PAGE | r::LD64_GOT_LO12_NC => ByWay::Literal,
+            _ => ByWay::None,
+        }
     }
 }
 
@@ -321,6 +343,18 @@ mod tests {
         let narrow = 0xb940_0000_u32;
         let unexpected = Err(RelocError::UnexpectedCode(narrow.to_le_bytes()));
         assert_eq!(patched(r::LDST64_ABS_LO12_NC, symbol, narrow), unexpected);
+    }
+
+    #[test]
+    fn literals() {
+        let literal = PLACE + 16;
+        assert_eq!(patched(r::ADR_GOT_PAGE, literal, 0x9000_0000), Ok(0xb000_0000));
+        assert_eq!(patched(r::LD64_GOT_LO12_NC, 0x1_0ff8, 0xf940_0000), Ok(0xf940_0000 | 0x1ff << 10));
+        assert_eq!(
+            patched(r::LD64_GOT_LO12_NC, 0x1_0ffc, 0xf940_0000),
+            Err(RelocError::Misaligned(0x1_0ffc))
+        );
+        assert_eq!(apply(r::ADR_GOT_PAGE, literal, 8, 0x9000_0000_u32.to_le_bytes()), overflow(8, 0));
     }
 
     #[test]

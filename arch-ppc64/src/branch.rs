@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! Branches and veneers (Power ISA Book I, "Branch Instructions").
+//! Branches and slots (Power ISA Book I, "Branch Instructions").
 
 use klp_core::Addr;
-use klp_core::branch::{Branch, BranchError, BranchKind, BranchTarget, Code, FarBranch, Reach};
+use klp_core::branch::{Branch, BranchError, BranchKind, BranchTarget, Code, FarBranch, MAX_CODE, Reach};
 
 use crate::{Ppc64, insn};
 
@@ -40,12 +40,47 @@ const fn displacement(field: u32, bits: u32) -> u64 {
     (field as i64).cast_unsigned()
 }
 
-/// `lis r12; ori r12; sldi r12,r12,32; oris r12; ori r12; mtctr r12; bctr`, immediates zero.
-const VENEER: [u32; 7] =
-    [0x3d80_0000, 0x618c_0000, 0x798c_07c6, 0x658c_0000, 0x618c_0000, 0x7d89_03a6, 0x4e80_0420];
+/// A slot without the address of its literal and the target:
+///
+/// ```text
+///   0:  std   r2,24(r1)       in a slot for jumps: nop
+///   4:  lis   r12,literal@highesta
+///   8:  ori   r12,r12,literal@highera
+///  12:  sldi  r12,r12,32
+///  16:  oris  r12,r12,literal@ha
+///  20:  ld    r12,literal@l(r12)
+///  24:  mtctr r12
+///  28:  bctr
+///  32:  .quad target
+/// ```
+const SLOT_CODE: [u32; 8] =
+    [0xf841_0018, 0x3d80_0000, 0x618c_0000, 0x798c_07c6, 0x658c_0000, 0xe98c_0000, 0x7d89_03a6, 0x4e80_0420];
 
-/// Which instructions of [`VENEER`] hold sixteen bits of the target, and which bits.
-const VENEER_IMMEDIATES: [(usize, u32); 4] = [(0, 48), (1, 32), (3, 16), (4, 0)];
+const NOP: u32 = 0x6000_0000;
+
+/// Which instructions of [`SLOT_CODE`] hold sixteen bits of the address that [`SLOT_CODE`]'s load counts from.
+const SLOT_IMMEDIATES: [(usize, u32); 3] = [(1, 48), (2, 32), (4, 16)];
+
+/// The instruction that holds the low sixteen bits, sign extended when they are added.
+const SLOT_LOAD: usize = 5;
+
+const _: () = assert!(Ppc64::SLOT_LEN <= MAX_CODE);
+
+/// The instructions of a slot at `at`.
+fn slot_code(kind: BranchKind, at: Addr) -> Code {
+    let literal = at.wrapping_add(Ppc64::SLOT_LITERAL as u64);
+    let low = literal & 0xffff;
+    let base = literal.wrapping_sub(displacement(low as u32, 16));
+    let mut insns = SLOT_CODE;
+    if kind == BranchKind::Jump {
+        insns[0] = NOP;
+    }
+    for (i, bit) in SLOT_IMMEDIATES {
+        insns[i] |= (base >> bit & 0xffff) as u32;
+    }
+    insns[SLOT_LOAD] |= low as u32;
+    insns.iter().fold(Code::EMPTY, |code, insn| code.then(&insn.to_le_bytes()))
+}
 
 const fn check_aligned(addr: Addr) -> Result<(), BranchError> {
     if addr.is_multiple_of(4) { Ok(()) } else { Err(BranchError::Misaligned { addr }) }
@@ -54,8 +89,8 @@ const fn check_aligned(addr: Addr) -> Result<(), BranchError> {
 impl FarBranch for Ppc64 {
     const REACH: Reach = Reach { min: -0x200_0000, max: 0x1ff_fffc, align: 4 };
     const BRANCH_LEN: usize = 4;
-    const VENEER_LEN: usize = 4 * VENEER.len();
-    const VENEER_ALIGN: u64 = 4;
+    const SLOT_LEN: usize = Self::SLOT_LITERAL + size_of::<Addr>();
+    const SLOT_LITERAL: usize = 4 * SLOT_CODE.len();
 
     fn encode(kind: BranchKind, from: Addr, to: Addr) -> Result<Code, BranchError> {
         check_aligned(from)?;
@@ -98,31 +133,32 @@ impl FarBranch for Ppc64 {
         return_address.is_multiple_of(4) && branches && links(insn) && insn != BCL_PC
     }
 
-    /// Loads any address into r12, so that `target` may be a global entry point (ELFv2, "Function Prologue"). Only
-    /// r12 and CTR change, which the ABI leaves to linkage code (ELFv2, "Register Roles").
+    /// Loads the target into r12, where a global entry point expects it (ELFv2, "Function Prologue"), and branches there
+    /// through CTR. The ABI leaves both to linkage code (ELFv2, "Register Roles"), and r2 is derived from r12 by the
+    /// callee: so the slot of one object calls the functions of any other, and needs no TOC of its own.
     ///
-    /// It does not save the TOC pointer. A call into code with another TOC needs `std r2,24(r1)` before and
-    /// `ld r2,24(r1)` after it (ELFv2, "Function Calls"): the call site's business.
-    fn veneer(at: Addr, target: Addr) -> Result<Code, BranchError> {
-        check_aligned(at)?;
-        check_aligned(target)?;
-        let mut insns = VENEER;
-        for (i, bit) in VENEER_IMMEDIATES {
-            insns[i] |= (target >> bit & 0xffff) as u32;
+    /// A slot for calls saves the caller's r2 in the doubleword of its frame that is for this (ELFv2, "The Stack Frame"),
+    /// as a linker's stub does; the instruction behind the call, for which compilers leave a `nop`, has to put it back
+    /// ([`Relocate::relocate_to_slot`](klp_core::Relocate::relocate_to_slot)). A jump has no instruction behind
+    /// it, and its caller's caller may have its own r2 in that doubleword: a slot for jumps does not write it, and may lead
+    /// only to code that leaves r2 as it finds it, or restores it.
+    ///
+    /// The literal's address is in the code, since no load of this instruction set counts from the program counter
+    /// before Power ISA 3.1, and to read it (`bcl 20,31`) costs LR, which a tail call must keep. The literal is read by one
+    /// aligned `ld`, which is single-copy atomic (Power ISA Book II, "Single-Copy Atomicity").
+    fn slot(kind: BranchKind, at: Addr, target: Addr) -> Result<Code, BranchError> {
+        if !at.is_multiple_of(Self::SLOT_ALIGN) {
+            return Err(BranchError::Misaligned { addr: at });
         }
-        Ok(insns.iter().fold(Code::EMPTY, |code, insn| code.then(&insn.to_le_bytes())))
+        check_aligned(target)?;
+        Ok(slot_code(kind, at).then(&target.to_le_bytes()))
     }
 
-    fn veneer_target(_at: Addr, code: &[u8]) -> Option<Addr> {
-        let mut target = 0;
-        let mut insns = VENEER;
-        for (i, bit) in VENEER_IMMEDIATES {
-            let immediate = insn(code, 4 * i)? & 0xffff;
-            insns[i] |= immediate;
-            target |= u64::from(immediate) << bit;
-        }
-        let same = insns.iter().enumerate().all(|(i, &want)| insn(code, 4 * i) == Some(want));
-        same.then_some(target)
+    fn slot_target(at: Addr, code: &[u8]) -> Option<Addr> {
+        let (insns, rest) = code.split_at_checked(Self::SLOT_LITERAL)?;
+        let is_slot = |kind| at.is_multiple_of(Self::SLOT_ALIGN) && insns == slot_code(kind, at).as_bytes();
+        let target = Addr::from_le_bytes(*rest.first_chunk()?);
+        (is_slot(BranchKind::Call) || is_slot(BranchKind::Jump)).then_some(target)
     }
 }
 
@@ -197,21 +233,39 @@ mod tests {
     }
 
     #[test]
-    fn a_veneer_reaches_any_address() {
+    fn a_slot_reaches_any_address() {
         let target = 0xc008_1234_5678_9abc;
-        let code = Ppc64::veneer(AT, target).expect("aligned");
-        assert_eq!(code.as_bytes().len(), Ppc64::VENEER_LEN);
-        assert_eq!(Ppc64::veneer_target(AT, code.as_bytes()), Some(target));
-        let insns =
-            [0x3d80_c008, 0x618c_1234, 0x798c_07c6, 0x658c_5678, 0x618c_9abc, 0x7d89_03a6, 0x4e80_0420];
-        let want = insns.iter().fold(Code::EMPTY, |code, insn: &u32| code.then(&insn.to_le_bytes()));
-        assert_eq!(code, want);
+        let code = Ppc64::slot(BranchKind::Call, AT, target).expect("aligned");
+        assert_eq!(code.as_bytes().len(), Ppc64::SLOT_LEN);
+        assert_eq!(Ppc64::slot_target(AT, code.as_bytes()), Some(target));
+        let insns: [u32; 8] = [
+            0xf841_0018, // std r2,24(r1)
+            0x3d80_c000, // lis r12,-16384
+            0x618c_0000, // ori r12,r12,0
+            0x798c_07c6, // sldi r12,r12,32
+            0x658c_0001, // oris r12,r12,1
+            0xe98c_0020, // ld r12,32(r12)
+            0x7d89_03a6, // mtctr r12
+            0x4e80_0420, // bctr
+        ];
+        let want = insns.iter().fold(Code::EMPTY, |code, insn| code.then(&insn.to_le_bytes()));
+        assert_eq!(code, want.then(&target.to_le_bytes()));
+        let jump = Ppc64::slot(BranchKind::Jump, AT, target).expect("aligned");
+        assert_eq!(jump.as_bytes()[..4], NOP.to_le_bytes());
+        assert_eq!(jump.as_bytes()[4..], code.as_bytes()[4..]);
 
-        let mut other = [0; Ppc64::VENEER_LEN];
-        other.copy_from_slice(code.as_bytes());
-        other[20] ^= 1;
-        assert_eq!(Ppc64::veneer_target(AT, &other), None);
-        assert_eq!(Ppc64::veneer_target(AT, &code.as_bytes()[..24]), None);
-        assert_eq!(Ppc64::veneer(AT, 2), Err(BranchError::Misaligned { addr: 2 }));
+        assert_eq!(Ppc64::slot_target(AT + 8, code.as_bytes()), None, "it reads a literal elsewhere");
+        assert_eq!(Ppc64::slot_target(AT, &code.as_bytes()[..Ppc64::SLOT_LEN - 1]), None);
+        assert_eq!(Ppc64::slot(BranchKind::Call, AT, 2), Err(BranchError::Misaligned { addr: 2 }));
+        let half = Ppc64::slot(BranchKind::Call, AT + 4, 0);
+        assert_eq!(half, Err(BranchError::Misaligned { addr: AT + 4 }));
+    }
+
+    #[test]
+    fn the_literals_low_half_is_added_with_its_sign() {
+        // The literal is at …a008: the load takes 0x5ff8 off the next multiple of 64 KiB.
+        let code = Ppc64::slot(BranchKind::Call, AT + 0x9fe8, 0).expect("aligned");
+        let insns = |i: usize| u32::from_le_bytes(*code.as_bytes()[4 * i..].first_chunk().unwrap());
+        assert_eq!((insns(4), insns(5)), (0x658c_0002, 0xe98c_a008));
     }
 }

@@ -8,36 +8,43 @@
 //! |---|---|
 //! | `TOC16*` | S − .TOC., the symbol's distance from the module's TOC pointer |
 //! | `TOC` | .TOC. |
-//! | `REL24` | the entry point to branch to: the local one if caller and callee share a TOC, else a stub |
+//! | `REL24` | the entry point to branch to: the local one if caller and callee share a TOC; else the global one, and the branch goes through a slot even if it is in reach |
 //! | others | S |
 
+use klp_core::Addr;
 use klp_core::branch::FarBranch;
-use klp_core::reloc::{RelocError, Relocate, Relocation};
+use klp_core::reloc::{ByWay, RelocError, Relocate, Relocation};
 
 use crate::{Ppc64, insn};
 
 /// Relocation types (ELFv2, "Relocation Types Table").
 mod r {
-    pub(super) const NONE: u32 = 0;
-    pub(super) const ADDR32: u32 = 1;
-    pub(super) const REL24: u32 = 10;
-    pub(super) const REL32: u32 = 26;
-    pub(super) const ADDR64: u32 = 38;
-    pub(super) const REL64: u32 = 44;
-    pub(super) const TOC16: u32 = 47;
-    pub(super) const TOC16_LO: u32 = 48;
-    pub(super) const TOC16_HI: u32 = 49;
-    pub(super) const TOC16_HA: u32 = 50;
-    pub(super) const TOC: u32 = 51;
-    pub(super) const TOC16_DS: u32 = 63;
-    pub(super) const TOC16_LO_DS: u32 = 64;
-    pub(super) const TOCSAVE: u32 = 109;
-    pub(super) const ENTRY: u32 = 118;
-    pub(super) const REL16: u32 = 249;
-    pub(super) const REL16_LO: u32 = 250;
-    pub(super) const REL16_HI: u32 = 251;
-    pub(super) const REL16_HA: u32 = 252;
+    klp_core::reloc_types! { "R_PPC64_":
+        NONE = 0;
+        ADDR32 = 1;
+        REL24 = 10;
+        REL32 = 26;
+        ADDR64 = 38;
+        REL64 = 44;
+        TOC16 = 47;
+        TOC16_LO = 48;
+        TOC16_HI = 49;
+        TOC16_HA = 50;
+        TOC = 51;
+        TOC16_DS = 63;
+        TOC16_LO_DS = 64;
+        TOCSAVE = 109;
+        ENTRY = 118;
+        REL16 = 249;
+        REL16_LO = 250;
+        REL16_HI = 251;
+        REL16_HA = 252;
+    }
 }
+
+/// `nop`, and `ld r2,24(r1)`: the TOC save doubleword of the caller's frame (ELFv2, "The Stack Frame").
+const NOP: u32 = 0x6000_0000;
+const RESTORE_TOC: u32 = 0xe841_0018;
 
 /// Which sixteen bits of a value an instruction holds (ELFv2, "Relocation Types": the operators `#lo`, `#hi`, `#ha`).
 #[derive(Clone, Copy)]
@@ -100,6 +107,9 @@ fn store_branch(code: &mut [u8], place: u64, to: u64) -> Result<usize, RelocErro
 }
 
 impl Relocate for Ppc64 {
+    /// Another object has another TOC, and only its functions' global entry points are known.
+    const SLOT_BETWEEN_OBJECTS: bool = true;
+
     fn relocate(relocation: &Relocation, code: &mut [u8]) -> Result<usize, RelocError> {
         let &Relocation { r_type, place, symbol, addend } = relocation;
         let absolute = symbol.wrapping_add_signed(addend);
@@ -135,8 +145,33 @@ impl Relocate for Ppc64 {
         }
     }
 
-    fn is_branch(r_type: u32) -> bool {
-        r_type == r::REL24
+    fn type_name(r_type: u32) -> Option<&'static str> {
+        r::name(r_type)
+    }
+
+    fn by_way(r_type: u32) -> ByWay {
+        if r_type == r::REL24 { ByWay::Slot { own: 0 } } else { ByWay::None }
+    }
+
+    /// Makes of the `nop` behind the call what puts the caller's r2 back, as linkers do (ELFv2, "Function Calls": the
+    /// call site has a `nop` there if the callee may have another TOC). Only a branch that links can go to a slot for
+    /// calls: gcc makes tail calls only where it knows that caller and callee share a TOC.
+    fn relocate_to_slot(relocation: &Relocation, slot: Addr, code: &mut [u8]) -> Result<usize, RelocError> {
+        if relocation.r_type != r::REL24 {
+            return Err(RelocError::UnknownType(relocation.r_type));
+        }
+        let (Some(branch), Some(behind)) = (insn(code, 0), insn(code, 4)) else {
+            return Err(RelocError::ShortCode);
+        };
+        if branch & 1 == 0 && branch >> 26 == 18 {
+            return Err(RelocError::TailCall);
+        }
+        if !matches!(behind, NOP | RESTORE_TOC) {
+            return Err(RelocError::NoRestore(behind.to_le_bytes()));
+        }
+        store_branch(code, relocation.place, slot)?;
+        code[4..8].copy_from_slice(&RESTORE_TOC.to_le_bytes());
+        Ok(8)
     }
 }
 
@@ -217,5 +252,31 @@ mod tests {
         let bctrl = 0x4e80_0421_u32.to_le_bytes();
         assert_eq!(apply(r::REL24, PLACE, 0, bctrl), Err(RelocError::UnexpectedCode(bctrl)));
         assert!(Ppc64::is_branch(r::REL24) && !Ppc64::is_branch(r::ADDR64));
+    }
+
+    #[test]
+    fn a_call_through_a_slot_restores_the_toc_pointer() {
+        let call = |insns: [u32; 2]| {
+            let mut code = insns.map(u32::to_le_bytes).concat();
+            let before = code.clone();
+            let relocation = Relocation { r_type: r::REL24, place: PLACE, symbol: 1 << 40, addend: 0 };
+            let result = Ppc64::relocate_to_slot(&relocation, PLACE + 0x100, &mut code);
+            assert!(result.is_ok() || code == before, "changed by a relocation that failed");
+            result.map(|len| {
+                assert_eq!(len, 8);
+                [0, 4].map(|at| insn(&code, at).unwrap())
+            })
+        };
+        assert_eq!(call([0x4800_0001, NOP]), Ok([0x4800_0101, RESTORE_TOC]));
+        assert_eq!(call([0x4800_0001, RESTORE_TOC]), Ok([0x4800_0101, RESTORE_TOC]), "again");
+        assert_eq!(call([0x4800_0000, NOP]), Err(RelocError::TailCall));
+        let li = 0x3860_0001_u32;
+        assert_eq!(call([0x4800_0001, li]), Err(RelocError::NoRestore(li.to_le_bytes())));
+        let far = Relocation { r_type: r::REL24, place: PLACE, symbol: 0, addend: 0 };
+        let mut code = [0x4800_0001, NOP].map(u32::to_le_bytes).concat();
+        let overflow = Err(RelocError::Overflow { value: 0x200_0000, bits: 26 });
+        assert_eq!(Ppc64::relocate_to_slot(&far, PLACE + 0x200_0000, &mut code), overflow);
+        assert_eq!(code[4..], NOP.to_le_bytes(), "whole or not at all");
+        assert_eq!(Ppc64::relocate_to_slot(&far, PLACE, &mut code[..7]), Err(RelocError::ShortCode));
     }
 }

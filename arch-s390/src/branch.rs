@@ -20,7 +20,7 @@ const ALWAYS: u8 = 15;
 const BRASL_R14: [u8; 2] = [0xc0, 0xe5];
 const JG: [u8; 2] = [0xc0, 0xf4];
 
-/// A veneer without its target:
+/// A slot without its target:
 ///
 /// ```text
 ///   0: c4 18 00 00 00 0c   lgrl  %r1,24
@@ -30,12 +30,12 @@ const JG: [u8; 2] = [0xc0, 0xf4];
 ///  18: 07 07 07 07 07 07   nopr  %r7 (three)
 ///  24:                     .quad target
 /// ```
-const VENEER_CODE: [u8; 24] = [
+const SLOT_CODE: [u8; 24] = [
     0xc4, 0x18, 0, 0, 0, 0x0c, 0xc6, 0x00, 0, 0, 0, 0x05, 0xa7, 0xf4, 0, 0, 0x07, 0xf1, 0x07, 0x07, 0x07,
     0x07, 0x07, 0x07,
 ];
 
-const _: () = assert!(S390::VENEER_LEN <= MAX_CODE);
+const _: () = assert!(S390::SLOT_LEN <= MAX_CODE);
 
 const fn misaligned(addr: Addr) -> Option<BranchError> {
     if addr & 1 == 0 { None } else { Some(BranchError::Misaligned { addr }) }
@@ -96,9 +96,8 @@ impl FarBranch for S390 {
     /// A signed 32-bit displacement in halfwords, from the start of the instruction.
     const REACH: Reach = Reach { min: i32::MIN as i64 * 2, max: i32::MAX as i64 * 2, align: 2 };
     const BRANCH_LEN: usize = 6;
-    const VENEER_LEN: usize = VENEER_CODE.len() + size_of::<Addr>();
-    /// `lgrl` loads from a doubleword boundary only (PoP ch. 7, "Load Relative Long").
-    const VENEER_ALIGN: u64 = 8;
+    const SLOT_LEN: usize = SLOT_CODE.len() + size_of::<Addr>();
+    const SLOT_LITERAL: usize = SLOT_CODE.len();
 
     fn encode(kind: BranchKind, from: Addr, to: Addr) -> Result<Code, BranchError> {
         if let Some(error) = misaligned(from).or(misaligned(to)) {
@@ -153,19 +152,25 @@ impl FarBranch for S390 {
     /// expoline thunk does (`arch/s390/include/asm/nospec-insn.h`), for the processor does not predict it, and the `j` to
     /// itself behind it stops speculation. It costs little and needs no thunk of the kernel's, so there is one form for
     /// kernels with and without CONFIG_EXPOLINE. `lgrl` and `exrl` are in the z10, the oldest machine the kernel runs on.
-    fn veneer(at: Addr, target: Addr) -> Result<Code, BranchError> {
-        if !at.is_multiple_of(Self::VENEER_ALIGN) {
+    ///
+    /// The literal is on a doubleword boundary, where `lgrl` demands it (PoP ch. 7, "Load Relative Long"), and such an
+    /// operand is fetched doubleword-concurrently: all of it before or all of it after another CPU's store (PoP ch. 5,
+    /// "Block-Concurrent References"). The PLT that the module loader makes does not align its literals, and never updates
+    /// them.
+    ///
+    /// The same slot serves calls and jumps: r14 is as the branch left it.
+    fn slot(_kind: BranchKind, at: Addr, target: Addr) -> Result<Code, BranchError> {
+        if !at.is_multiple_of(Self::SLOT_ALIGN) {
             return Err(BranchError::Misaligned { addr: at });
         }
         match misaligned(target) {
             Some(error) => Err(error),
-            None => Ok(Code::new(&VENEER_CODE).then(&target.to_be_bytes())),
+            None => Ok(Code::new(&SLOT_CODE).then(&target.to_be_bytes())),
         }
     }
 
-    fn veneer_target(_at: Addr, code: &[u8]) -> Option<Addr> {
-        let target = code.get(..Self::VENEER_LEN)?.strip_prefix(&VENEER_CODE)?;
-        Some(Addr::from_be_bytes(*target.first_chunk()?))
+    fn slot_target(_at: Addr, code: &[u8]) -> Option<Addr> {
+        Some(Addr::from_be_bytes(*code.strip_prefix(&SLOT_CODE)?.first_chunk()?))
     }
 }
 
@@ -278,30 +283,30 @@ mod tests {
     }
 
     #[test]
-    fn a_veneer_names_its_target_and_nothing_else_does() {
-        let veneer = S390::veneer(AT, 0x1122_3344_5566_7788).unwrap();
-        let code = veneer.as_bytes();
-        assert_eq!(code.len(), S390::VENEER_LEN);
+    fn a_slot_names_its_target_and_nothing_else_does() {
+        let slot = S390::slot(BranchKind::Call, AT, 0x1122_3344_5566_7788).unwrap();
+        let code = slot.as_bytes();
+        assert_eq!(code.len(), S390::SLOT_LEN);
         assert_eq!(code[24..], [0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88], "big endian on every host");
-        assert_eq!(S390::veneer_target(AT, code), Some(0x1122_3344_5566_7788));
+        assert_eq!(S390::slot_target(AT, code), Some(0x1122_3344_5566_7788));
         for i in 0..24 {
             let changed = Code::new(&code[..i]).then(&[code[i] ^ 1]).then(&code[i + 1..]);
-            assert_eq!(S390::veneer_target(AT, changed.as_bytes()), None, "byte {i}");
+            assert_eq!(S390::slot_target(AT, changed.as_bytes()), None, "byte {i}");
         }
-        assert_eq!(S390::veneer_target(AT, &code[..31]), None);
-        assert_eq!(S390::veneer(AT + 2, AT), Err(BranchError::Misaligned { addr: AT + 2 }));
-        assert_eq!(S390::veneer(AT, AT + 1), Err(BranchError::Misaligned { addr: AT + 1 }));
+        assert_eq!(S390::slot_target(AT, &code[..31]), None);
+        assert_eq!(S390::slot(BranchKind::Jump, AT + 2, AT), Err(BranchError::Misaligned { addr: AT + 2 }));
+        assert_eq!(S390::slot(BranchKind::Jump, AT, AT + 1), Err(BranchError::Misaligned { addr: AT + 1 }));
     }
 
     #[test]
-    fn the_veneer_reads_its_target_and_executes_its_branch() {
+    fn the_slot_reads_its_target_and_executes_its_branch() {
         let relative = |at: usize| {
-            let halfwords = i32::from_be_bytes(*VENEER_CODE[at + 2..].first_chunk().unwrap());
+            let halfwords = i32::from_be_bytes(*SLOT_CODE[at + 2..].first_chunk().unwrap());
             usize::try_from(halfwords).unwrap() * 2 + at
         };
-        assert_eq!(relative(0), VENEER_CODE.len(), "lgrl loads the doubleword behind the code");
-        assert_eq!(VENEER_CODE[relative(6)..][..2], [0x07, 0xf1], "exrl executes br %r1");
-        let trap = S390::decode(AT + 12, &VENEER_CODE[12..]).unwrap();
+        assert_eq!(relative(0), SLOT_CODE.len(), "lgrl loads the doubleword behind the code");
+        assert_eq!(SLOT_CODE[relative(6)..][..2], [0x07, 0xf1], "exrl executes br %r1");
+        let trap = S390::decode(AT + 12, &SLOT_CODE[12..]).unwrap();
         assert_eq!(trap.target, BranchTarget::Direct(AT + 12));
     }
 }

@@ -5,50 +5,56 @@
 //! ABI leaves a choice: absolute fields are unsigned except the 20-bit displacement, PC-relative ones are signed. The
 //! ABI's table has L + A for PLT32; the loader subtracts the place, as it does for the other PLT types, and so does this.
 //!
-//! Types that need a global offset table are [`RelocError::UnknownType`]: GOT12 to GOTPLTENT, GOTOFF, GOTPC, PLTOFF.
-//! Modules are compiled with `-fPIC`, so gcc does emit one of them, **GOTENT**, for every reference to data of another
-//! object (`lgrl %r1,symbol@GOTENT`). Whoever resolves such a symbol late keeps the slot: it stores the symbol's address
-//! there, and applies the relocation as PC32DBL with the slot's address as the symbol.
+//! Modules are compiled with `-fPIC`, so gcc reads the address of every object of another module or of vmlinux from memory:
+//! `lgrl %r1,symbol@GOTENT`. [`Relocation::symbol`] is for GOTENT and GOTPLTENT the address of the doubleword that holds
+//! it. Types that count from the start of a global offset table, which there is none of, are
+//! [`RelocError::UnknownType`]: GOT12 to GOT64, GOTPLT12 to GOTPLT64, GOTOFF, GOTPC, PLTOFF. gcc emits them for `-fpic`.
 
 use klp_core::Relocate;
-use klp_core::reloc::{RelocError, Relocation};
+use klp_core::reloc::{ByWay, RelocError, Relocation};
 
 use crate::S390;
 
 /// Relocation types (ELF ABI, "Relocation Types").
 pub mod r_type {
-    /// Nothing is written.
-    pub const R_390_NONE: u32 = 0;
-    /// S + A, a byte.
-    pub const R_390_8: u32 = 1;
-    /// S + A, the 12-bit displacement of an instruction.
-    pub const R_390_12: u32 = 2;
-    /// S + A, 16 bits.
-    pub const R_390_16: u32 = 3;
-    /// S + A, 32 bits.
-    pub const R_390_32: u32 = 4;
-    /// S + A − P, 32 bits.
-    pub const R_390_PC32: u32 = 5;
-    /// L + A − P, 32 bits. L is the symbol, or a veneer for it.
-    pub const R_390_PLT32: u32 = 8;
-    /// S + A − P, 16 bits.
-    pub const R_390_PC16: u32 = 16;
-    /// (S + A − P) / 2, 16 bits.
-    pub const R_390_PC16DBL: u32 = 17;
-    /// (L + A − P) / 2, 16 bits: the displacement of `brc`, `bras`.
-    pub const R_390_PLT16DBL: u32 = 18;
-    /// (S + A − P) / 2, 32 bits: `larl` and other references in reach.
-    pub const R_390_PC32DBL: u32 = 19;
-    /// (L + A − P) / 2, 32 bits: the displacement of `brcl`, `brasl`.
-    pub const R_390_PLT32DBL: u32 = 20;
-    /// S + A, 64 bits.
-    pub const R_390_64: u32 = 22;
-    /// S + A − P, 64 bits.
-    pub const R_390_PC64: u32 = 23;
-    /// L + A − P, 64 bits.
-    pub const R_390_PLT64: u32 = 25;
-    /// S + A, the 20-bit displacement of an instruction: 12 low bits, then 8 high bits.
-    pub const R_390_20: u32 = 57;
+    klp_core::reloc_types! { "":
+        /// Nothing is written.
+        R_390_NONE = 0;
+        /// S + A, a byte.
+        R_390_8 = 1;
+        /// S + A, the 12-bit displacement of an instruction.
+        R_390_12 = 2;
+        /// S + A, 16 bits.
+        R_390_16 = 3;
+        /// S + A, 32 bits.
+        R_390_32 = 4;
+        /// S + A − P, 32 bits.
+        R_390_PC32 = 5;
+        /// L + A − P, 32 bits. L is the symbol, or a slot for it.
+        R_390_PLT32 = 8;
+        /// S + A − P, 16 bits.
+        R_390_PC16 = 16;
+        /// (S + A − P) / 2, 16 bits.
+        R_390_PC16DBL = 17;
+        /// (L + A − P) / 2, 16 bits: the displacement of `brc`, `bras`.
+        R_390_PLT16DBL = 18;
+        /// (S + A − P) / 2, 32 bits: `larl` and other references in reach.
+        R_390_PC32DBL = 19;
+        /// (L + A − P) / 2, 32 bits: the displacement of `brcl`, `brasl`.
+        R_390_PLT32DBL = 20;
+        /// S + A, 64 bits.
+        R_390_64 = 22;
+        /// S + A − P, 64 bits.
+        R_390_PC64 = 23;
+        /// L + A − P, 64 bits.
+        R_390_PLT64 = 25;
+        /// (G + A − P) / 2, 32 bits: the displacement of `lgrl`, which reads a symbol's address from G.
+        R_390_GOTENT = 26;
+        /// The same for a function that is called through G.
+        R_390_GOTPLTENT = 33;
+        /// S + A, the 20-bit displacement of an instruction: 12 low bits, then 8 high bits.
+        R_390_20 = 57;
+    }
 }
 
 impl Relocate for S390 {
@@ -72,15 +78,26 @@ impl Relocate for S390 {
             R_390_PC16 => store(code, signed(relative, 16)?, [0xff; 2]),
             R_390_PC16DBL | R_390_PLT16DBL => store(code, signed(halfwords(relative)?, 16)?, [0xff; 2]),
             R_390_PC32 | R_390_PLT32 => store(code, signed(relative, 32)?, [0xff; 4]),
-            R_390_PC32DBL | R_390_PLT32DBL => store(code, signed(halfwords(relative)?, 32)?, [0xff; 4]),
+            R_390_PC32DBL | R_390_PLT32DBL | R_390_GOTENT | R_390_GOTPLTENT => {
+                store(code, signed(halfwords(relative)?, 32)?, [0xff; 4])
+            }
             R_390_PC64 | R_390_PLT64 => store(code, relative.cast_unsigned(), [0xff; 8]),
             other => Err(RelocError::UnknownType(other)),
         }
     }
 
-    /// The two that hold the displacement of a branch.
-    fn is_branch(r_type: u32) -> bool {
-        matches!(r_type, r_type::R_390_PLT16DBL | r_type::R_390_PLT32DBL)
+    fn type_name(r_type: u32) -> Option<&'static str> {
+        r_type::name(r_type)
+    }
+
+    fn by_way(r_type: u32) -> ByWay {
+        use r_type::*;
+        match r_type {
+            // The displacement counts from the instruction's start, two bytes before it.
+            R_390_PLT16DBL | R_390_PLT32DBL => ByWay::Slot { own: 2 },
+            R_390_GOTENT | R_390_GOTPLTENT => ByWay::Literal,
+            _ => ByWay::None,
+        }
     }
 }
 
@@ -153,7 +170,7 @@ mod tests {
     #[test]
     fn relative_fields() {
         let symbol = PLACE + 0x1234;
-        for r_type in [R_390_PC32DBL, R_390_PLT32DBL] {
+        for r_type in [R_390_PC32DBL, R_390_PLT32DBL, R_390_GOTENT, R_390_GOTPLTENT] {
             // The addend 2 takes the place back to the instruction that it lies in.
             assert_eq!(apply(r_type, symbol, 2), written(&[0, 0, 0x09, 0x1b]));
             assert_eq!(apply(r_type, PLACE - 2, 2), written(&[0; 4]), "a branch to itself");
@@ -208,8 +225,8 @@ mod tests {
 
     #[test]
     fn unknown_types_and_short_code() {
-        // GOT12, GOT32, COPY, GLOB_DAT, GOTOFF32, GOTPC, GOTENT, GOT20.
-        for r_type in [6, 7, 9, 10, 13, 14, 26, 58] {
+        // GOT12, GOT32, COPY, GLOB_DAT, GOTOFF32, GOTPC, GOT64, GOT20.
+        for r_type in [6, 7, 9, 10, 13, 14, 24, 58] {
             assert_eq!(apply(r_type, 0, 0), (Err(RelocError::UnknownType(r_type)), [0xcc; 9]));
         }
         let relocation = Relocation { r_type: R_390_64, place: PLACE, symbol: 0, addend: 0 };

@@ -20,28 +20,26 @@ const GROUP5_JMP: u8 = 4;
 /// Longest instruction in bytes (SDM vol. 2, §2.3.11).
 const MAX_INSN: usize = 15;
 
-/// The part of a veneer before the target: `endbr64; movabs $…,%r11`.
-const VENEER_HEAD: [u8; 6] = [ENDBR64[0], ENDBR64[1], ENDBR64[2], ENDBR64[3], 0x49, 0xbb];
-
-/// The part behind it:
+/// A slot without its target:
 ///
 /// ```text
-///     e8 07 00 00 00      call 1f
-///  0: f3 90               pause
-///     0f ae e8            lfence
-///     eb f9               jmp 0b
-///  1: 4c 89 1c 24         mov %r11,(%rsp)
-///     c3                  ret
-///     cc                  int3
+///   0: f3 0f 1e fa            endbr64
+///   4: 4c 8b 1d 15 00 00 00   mov 32(%rip),%r11
+///  11: e8 07 00 00 00         call 1f
+///  16: f3 90                  pause
+///  18: 0f ae e8               lfence
+///  21: eb f9                  jmp 16
+///  23: 4c 89 1c 24         1: mov %r11,(%rsp)
+///  27: c3                     ret
+///  28: cc cc cc cc            int3
+///  32:                        .quad target
 /// ```
-const VENEER_TAIL: [u8; 18] = [
-    CALL_REL32, 0x07, 0, 0, 0, 0xf3, 0x90, 0x0f, 0xae, 0xe8, JMP_REL8, 0xf9, 0x4c, 0x89, 0x1c, 0x24, 0xc3,
-    0xcc,
+const SLOT_CODE: [u8; 32] = [
+    ENDBR64[0], ENDBR64[1], ENDBR64[2], ENDBR64[3], 0x4c, 0x8b, 0x1d, 0x15, 0, 0, 0, CALL_REL32, 0x07, 0, 0,
+    0, 0xf3, 0x90, 0x0f, 0xae, 0xe8, JMP_REL8, 0xf9, 0x4c, 0x89, 0x1c, 0x24, 0xc3, 0xcc, 0xcc, 0xcc, 0xcc,
 ];
 
-const VENEER_TAIL_AT: usize = VENEER_HEAD.len() + size_of::<Addr>();
-
-const _: () = assert!(X86_64::VENEER_LEN <= MAX_CODE);
+const _: () = assert!(X86_64::SLOT_LEN <= MAX_CODE);
 
 /// Length of a ModRM byte with its SIB byte and displacement, in 64-bit addressing (SDM vol. 2, tables 2-2 and 2-3;
 /// a 32-bit address size does not change it). `None` if `code` is cut short.
@@ -88,8 +86,8 @@ impl FarBranch for X86_64 {
         align: 1,
     };
     const BRANCH_LEN: usize = 5;
-    const VENEER_LEN: usize = VENEER_TAIL_AT + VENEER_TAIL.len();
-    const VENEER_ALIGN: u64 = 1;
+    const SLOT_LEN: usize = SLOT_CODE.len() + size_of::<Addr>();
+    const SLOT_LITERAL: usize = SLOT_CODE.len();
 
     fn encode(kind: BranchKind, from: Addr, to: Addr) -> Result<Code, BranchError> {
         let opcode = match kind {
@@ -146,25 +144,31 @@ impl FarBranch for X86_64 {
         })
     }
 
-    /// `endbr64`, then a retpoline in line that goes to `target` (32 bytes). Any address will do for `at`.
+    /// `endbr64`, then a retpoline in line that goes to the literal's value (40 bytes).
     ///
-    /// Why not `jmp *%r11`: where the kernel tracks indirect branches, that faults unless `target` begins with
+    /// The literal is data, in place of an immediate of `movabs`: instructions that a CPU may be executing are changed
+    /// only by way of a breakpoint (`arch/x86/kernel/alternative.c`; SDM vol. 3A, "Handling Self- and Cross-Modifying
+    /// Code"), an aligned quadword by one store. The load sees the old or the new one (SDM vol. 3A, "Guaranteed Atomic
+    /// Operations").
+    ///
+    /// Why not `jmp *literal(%rip)`: where the kernel tracks indirect branches, that faults unless `target` begins with
     /// `endbr64`, and the kernel seals the landing pads of functions whose address it takes nowhere. A return is not
-    /// tracked, so this veneer reaches them all, as ftrace's trampoline does. It also leaves no indirect jump for the
+    /// tracked, so this slot reaches them all, as ftrace's trampoline does. It also leaves no indirect jump for the
     /// branch predictor to be trained on. On CPUs whose returns are mispredicted too (retbleed) it is as weak as any
     /// return that the kernel has not rewritten into a jump to its return thunk; code inside the kernel's 2 GiB, where
-    /// all of its modules are, needs no veneer.
+    /// all of its modules are, needs no slot.
     ///
     /// Only `r11` changes, which the psABI preserves nowhere (§3.2.1, figure 3.4) and no call passes anything in; flags
     /// do not. One word below the stack pointer is overwritten (kernel code has no red zone: `-mno-red-zone`).
-    fn veneer(_at: Addr, target: Addr) -> Result<Code, BranchError> {
-        Ok(Code::new(&VENEER_HEAD).then(&target.to_le_bytes()).then(&VENEER_TAIL))
+    fn slot(_kind: BranchKind, at: Addr, target: Addr) -> Result<Code, BranchError> {
+        if !at.is_multiple_of(Self::SLOT_ALIGN) {
+            return Err(BranchError::Misaligned { addr: at });
+        }
+        Ok(Code::new(&SLOT_CODE).then(&target.to_le_bytes()))
     }
 
-    fn veneer_target(_at: Addr, code: &[u8]) -> Option<Addr> {
-        let code = code.get(..Self::VENEER_LEN)?;
-        let target = code.strip_prefix(&VENEER_HEAD)?.strip_suffix(&VENEER_TAIL)?;
-        Some(Addr::from_le_bytes(*target.first_chunk()?))
+    fn slot_target(_at: Addr, code: &[u8]) -> Option<Addr> {
+        Some(Addr::from_le_bytes(*code.strip_prefix(&SLOT_CODE)?.first_chunk()?))
     }
 }
 
@@ -288,26 +292,33 @@ mod tests {
     }
 
     #[test]
-    fn a_veneer_names_its_target_and_nothing_else_does() {
-        let veneer = X86_64::veneer(AT, 0x1122_3344_5566_7788).unwrap();
-        let code = veneer.as_bytes();
-        assert_eq!(code.len(), X86_64::VENEER_LEN);
+    fn a_slot_names_its_target_and_nothing_else_does() {
+        let slot = X86_64::slot(BranchKind::Call, AT, 0x1122_3344_5566_7788).unwrap();
+        let code = slot.as_bytes();
+        assert_eq!(code.len(), X86_64::SLOT_LEN);
         assert_eq!(code[..4], ENDBR64);
-        assert_eq!(X86_64::veneer_target(AT, code), Some(0x1122_3344_5566_7788));
-        for i in (0..code.len()).filter(|i| !(6..14).contains(i)) {
-            let mut changed = veneer;
-            changed = Code::new(&changed.as_bytes()[..i]).then(&[code[i] ^ 1]).then(&code[i + 1..]);
-            assert_eq!(X86_64::veneer_target(AT, changed.as_bytes()), None, "byte {i}");
+        assert_eq!(X86_64::slot_target(AT, code), Some(0x1122_3344_5566_7788));
+        for i in 0..X86_64::SLOT_LITERAL {
+            let changed = Code::new(&code[..i]).then(&[code[i] ^ 1]).then(&code[i + 1..]);
+            assert_eq!(X86_64::slot_target(AT, changed.as_bytes()), None, "byte {i}");
         }
-        assert_eq!(X86_64::veneer_target(AT, &code[..31]), None);
+        assert_eq!(X86_64::slot_target(AT, &code[..X86_64::SLOT_LEN - 1]), None);
+        let odd = X86_64::slot(BranchKind::Call, AT + 4, 0);
+        assert_eq!(odd, Err(BranchError::Misaligned { addr: AT + 4 }));
     }
 
     #[test]
-    fn the_veneers_inner_branches_stay_inside() {
-        let veneer = X86_64::veneer(AT, 0).unwrap();
-        let decode =
-            |offset: usize| X86_64::decode(AT + offset as u64, &veneer.as_bytes()[offset..]).unwrap().target;
-        assert_eq!(decode(14), BranchTarget::Direct(AT + 26), "the call goes to the mov");
-        assert_eq!(decode(24), BranchTarget::Direct(AT + 19), "the trap loops");
+    fn the_slots_inner_branches_and_its_load_stay_inside() {
+        let slot = X86_64::slot(BranchKind::Jump, AT, 0).unwrap();
+        let code = slot.as_bytes();
+        let decode = |offset: usize| X86_64::decode(AT + offset as u64, &code[offset..]).unwrap().target;
+        assert_eq!(decode(11), BranchTarget::Direct(AT + 23), "the call goes to the mov");
+        assert_eq!(decode(21), BranchTarget::Direct(AT + 16), "the trap loops");
+        let displacement = i32::from_le_bytes(*code[7..].first_chunk().unwrap());
+        assert_eq!(
+            11 + usize::try_from(displacement).unwrap(),
+            X86_64::SLOT_LITERAL,
+            "what r11 is loaded from"
+        );
     }
 }

@@ -2,30 +2,39 @@
 //! Relocations of x86_64 modules (psABI §4.4, "Relocation").
 //!
 //! The types are those that the kernel's module loader applies (`arch/x86/kernel/module.c`), which are all that gcc
-//! emits with `-mcmodel=kernel`. Kernel code is not position independent and has no global offset table, so the GOTPCREL
-//! family is unknown here as it is there. Unlike the loader, PC32 and PLT32 are checked for overflow.
+//! emits with `-mcmodel=kernel`; and the GOTPCREL family, which compilers emit for what they take for position-independent
+//! code. [`Relocation::symbol`] is for those the address of the doubleword that holds the symbol's address. Unlike the
+//! loader, PC32 and PLT32 are checked for overflow.
 
 use klp_core::Relocate;
-use klp_core::reloc::{RelocError, Relocation};
+use klp_core::reloc::{ByWay, RelocError, Relocation};
 
 use crate::X86_64;
 
 /// Relocation types (psABI §4.4.1, "Relocation Types").
 pub mod r_type {
+    klp_core::reloc_types! { "":
     /// Nothing is written.
-    pub const R_X86_64_NONE: u32 = 0;
+    R_X86_64_NONE = 0;
     /// S + A, 64 bits.
-    pub const R_X86_64_64: u32 = 1;
+    R_X86_64_64 = 1;
     /// S + A − P, signed 32 bits: data and code in reach.
-    pub const R_X86_64_PC32: u32 = 2;
-    /// L + A − P, signed 32 bits: the displacement of a call or jump. L is the symbol, or a veneer for it.
-    pub const R_X86_64_PLT32: u32 = 4;
+    R_X86_64_PC32 = 2;
+    /// L + A − P, signed 32 bits: the displacement of a call or jump. L is the symbol, or a slot for it.
+    R_X86_64_PLT32 = 4;
+    /// G + A − P, signed 32 bits: the operand of an instruction that reads a symbol's address from G.
+    R_X86_64_GOTPCREL = 9;
     /// S + A, 32 bits that are zero extended.
-    pub const R_X86_64_32: u32 = 10;
+    R_X86_64_32 = 10;
     /// S + A, 32 bits that are sign extended.
-    pub const R_X86_64_32S: u32 = 11;
+    R_X86_64_32S = 11;
     /// S + A − P, 64 bits.
-    pub const R_X86_64_PC64: u32 = 24;
+    R_X86_64_PC64 = 24;
+    /// GOTPCREL in an instruction that a linker may rewrite.
+    R_X86_64_GOTPCRELX = 41;
+    /// The same, with a REX prefix.
+    R_X86_64_REX_GOTPCRELX = 42;
+    }
 }
 
 impl Relocate for X86_64 {
@@ -46,17 +55,31 @@ impl Relocate for X86_64 {
                 let value = absolute.cast_signed();
                 store(code, i32::try_from(value).map_err(|_| overflow(value))?.to_le_bytes())
             }
-            R_X86_64_PC32 | R_X86_64_PLT32 => {
+            R_X86_64_PC32
+            | R_X86_64_PLT32
+            | R_X86_64_GOTPCREL
+            | R_X86_64_GOTPCRELX
+            | R_X86_64_REX_GOTPCRELX => {
                 store(code, i32::try_from(relative).map_err(|_| overflow(relative))?.to_le_bytes())
             }
             other => Err(RelocError::UnknownType(other)),
         }
     }
 
-    /// PLT32 only. PC32 may be a branch too (assemblers before binutils 2.31 used it for calls), but cannot be told
+    fn type_name(r_type: u32) -> Option<&'static str> {
+        r_type::name(r_type)
+    }
+
+    /// Of branches PLT32 only. PC32 may be one too (assemblers before binutils 2.31 used it for calls), but cannot be told
     /// from a reference to data.
-    fn is_branch(r_type: u32) -> bool {
-        r_type == r_type::R_X86_64_PLT32
+    fn by_way(r_type: u32) -> ByWay {
+        use r_type::*;
+        match r_type {
+            // The processor counts from the end of the displacement, which ends every branch.
+            R_X86_64_PLT32 => ByWay::Slot { own: -4 },
+            R_X86_64_GOTPCREL | R_X86_64_GOTPCRELX | R_X86_64_REX_GOTPCRELX => ByWay::Literal,
+            _ => ByWay::None,
+        }
     }
 }
 
@@ -89,7 +112,8 @@ mod tests {
         assert_eq!(apply(R_X86_64_32S, symbol, -1), (Ok(4), cc4([0x0f, 0, 0, 0x81])));
         assert_eq!(apply(R_X86_64_32, 0x8100_0010, 0), (Ok(4), cc4([0x10, 0, 0, 0x81])));
         // 0x81000010 - 4 - 0xc0123001 = -0x3f122ff5
-        for r_type in [R_X86_64_PC32, R_X86_64_PLT32] {
+        let gotpcrel = [R_X86_64_GOTPCREL, R_X86_64_GOTPCRELX, R_X86_64_REX_GOTPCRELX];
+        for r_type in [R_X86_64_PC32, R_X86_64_PLT32].into_iter().chain(gotpcrel) {
             assert_eq!(apply(r_type, symbol, -4), (Ok(4), cc4([0x0b, 0xd0, 0xed, 0xc0])));
         }
         assert_eq!(
@@ -118,8 +142,9 @@ mod tests {
 
     #[test]
     fn unknown_types_and_short_code() {
-        for gotpcrel in [9, 41, 42] {
-            assert_eq!(apply(gotpcrel, 0, 0), (Err(RelocError::UnknownType(gotpcrel)), [0xcc; 9]));
+        // GOT32, COPY, GLOB_DAT, TPOFF32.
+        for r_type in [3, 5, 6, 23] {
+            assert_eq!(apply(r_type, 0, 0), (Err(RelocError::UnknownType(r_type)), [0xcc; 9]));
         }
         let relocation = Relocation { r_type: R_X86_64_64, place: PLACE, symbol: 0, addend: 0 };
         let mut short = [0xcc; 7];

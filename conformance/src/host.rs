@@ -5,7 +5,7 @@
 //! One list of cases, [`cases`], generic over [`Architecture`]. What differs between architectures is data, one
 //! [`Description`] each, in [`arch`].
 //!
-//! Numbers are given once and not reused, like those of the guest suite. `H1` facts, `H2` branches, `H3` veneers, `H4`
+//! Numbers are given once and not reused, like those of the guest suite. `H1` facts, `H2` branches, `H3` slots, `H4`
 //! patch sites, `H5` redirects, `H6` return stack, `H7` relocations, `H8` stack walking, `H9` code of modules.
 
 pub mod arch;

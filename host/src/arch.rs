@@ -40,6 +40,8 @@ pub struct Qemu {
     pub binary: &'static str,
     /// The Debian package that ships it.
     pub package: &'static str,
+    /// The emulator of user programs.
+    pub user: &'static str,
     /// Machine, CPU and accelerator arguments. The CPU is pinned so that results repeat.
     pub machine: &'static [&'static str],
     /// The kernel's name for the first console (`console=`).
@@ -82,6 +84,7 @@ pub static ARCHES: &[Arch] = &[
         qemu: Qemu {
             binary: "qemu-system-x86_64",
             package: "qemu-system-x86",
+            user: "qemu-x86_64",
             // One thread. With several, a stress run on 6.1 panicked once ("int3: 0000" at a function whose ftrace site was
             // being switched); the cause is not established, QEMU's handling of code that another CPU changes is suspected.
             machine: &["-machine", "pc", "-accel", "tcg,thread=single", "-cpu", "max"],
@@ -107,6 +110,7 @@ pub static ARCHES: &[Arch] = &[
         qemu: Qemu {
             binary: "qemu-system-aarch64",
             package: "qemu-system-arm",
+            user: "qemu-aarch64",
             machine: &["-machine", "virt,gic-version=3", "-accel", "tcg,thread=multi", "-cpu", "cortex-a57"],
             console: "ttyAMA0",
             // The machine's second UART is only in newer QEMUs.
@@ -131,6 +135,7 @@ pub static ARCHES: &[Arch] = &[
         qemu: Qemu {
             binary: "qemu-system-ppc64",
             package: "qemu-system-ppc",
+            user: "qemu-ppc64le",
             // The virtual open firmware boots in a third of SLOF's time. It leaves the NVRAM as it finds it, and the kernel
             // warns of an empty one: a variable in it gives it a format.
             machine: &[
@@ -165,6 +170,7 @@ pub static ARCHES: &[Arch] = &[
         qemu: Qemu {
             binary: "qemu-system-s390x",
             package: "qemu-system-misc",
+            user: "qemu-s390x",
             machine: &["-machine", "s390-ccw-virtio", "-accel", "tcg,thread=multi", "-cpu", "max"],
             console: "ttysclp0",
             // The machine has one SCLP console, so the second terminal is a virtio one.

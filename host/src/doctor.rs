@@ -20,6 +20,8 @@ pub enum Task {
     Build,
     /// Running kernels.
     Run,
+    /// Running the project's own tests.
+    Test,
 }
 
 /// One thing that was looked for.
@@ -90,6 +92,8 @@ pub fn check(arches: &[&Arch]) -> Vec<Finding> {
     for arch in arches {
         let fix = package(which(arch.qemu.binary).is_some(), arch.qemu.package);
         findings.push(Finding { what: arch.qemu.binary.to_owned(), task: Task::Run, fix });
+        let fix = package(which(arch.qemu.user).is_some(), "qemu-user");
+        findings.push(Finding { what: arch.qemu.user.to_owned(), task: Task::Test, fix });
     }
     findings.sort_by_key(|finding| finding.task as u8);
     findings
@@ -203,6 +207,7 @@ mod tests {
         let findings = check(&arches);
         for arch in arches {
             assert!(findings.iter().any(|it| it.what == arch.qemu.binary && it.task == Task::Run), "{arch}");
+            assert!(findings.iter().any(|it| it.what == arch.qemu.user && it.task == Task::Test), "{arch}");
             let compiler = format!("{}gcc", arch.cross_compile());
             assert_eq!(findings.iter().any(|it| it.what == compiler), arch.gcc_package.is_some(), "{arch}");
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! Capability 2, first half: direct branches, their reach, and the veneers beyond it.
+//! Capability 2, first half: direct branches, their reach, and the slots beyond it.
 
 use crate::Addr;
 
@@ -115,10 +115,17 @@ pub enum BranchError {
     },
 }
 
-/// Direct branches and veneers of an architecture.
+/// Direct branches and slots of an architecture.
 ///
 /// Encoders and decoders are inverse: whatever [`encode`](Self::encode) makes, [`decode`](Self::decode) reads back.
 /// Pure functions, callable in any context.
+///
+/// A *slot* is code that continues at a target, wherever that is, as if it had been branched to: what ABIs call a PLT entry
+/// or a veneer. Its code never changes. The target is data, the *literal*: 8 bytes behind the code, aligned to 8, which the
+/// code reads by one load. So one aligned store of 8 bytes moves the slot to another target, and a CPU in the slot
+/// meanwhile goes to the old or to the new one: every implementation cites why its load is single-copy atomic. No
+/// instruction is rewritten, so no CPU has to be told. The new target's code must have been made fit to be executed by
+/// all CPUs before its address is stored, which the module loader does.
 pub trait FarBranch {
     /// What an unconditional direct branch or call reaches.
     const REACH: Reach;
@@ -126,11 +133,14 @@ pub trait FarBranch {
     /// Length in bytes of the direct branch that [`encode`](Self::encode) makes.
     const BRANCH_LEN: usize;
 
-    /// Length in bytes of a veneer; never more than [`MAX_CODE`].
-    const VENEER_LEN: usize;
+    /// Length in bytes of a slot; never more than [`MAX_CODE`], and a multiple of [`SLOT_ALIGN`](Self::SLOT_ALIGN).
+    const SLOT_LEN: usize;
 
-    /// Alignment in bytes that a veneer needs.
-    const VENEER_ALIGN: u64;
+    /// Alignment in bytes that a slot needs; a multiple of 8.
+    const SLOT_ALIGN: u64 = 8;
+
+    /// From the start of a slot to its literal, a multiple of 8: the target's address in the architecture's byte order.
+    const SLOT_LITERAL: usize;
 
     /// Encodes a direct branch of the given kind at `from` to `to`.
     ///
@@ -151,16 +161,17 @@ pub trait FarBranch {
     /// Where instructions have several lengths, true means that *some* decoding of the bytes ends in a call.
     fn follows_call(return_address: Addr, before: &[u8]) -> bool;
 
-    /// Encodes a veneer at `at`: code that continues at `target`, wherever that is, as if it had been branched to.
+    /// Encodes a slot at `at` that is entered by branches of the given kind and continues at `target`.
     ///
     /// It may change only registers that the ABI lets a linker's stub change between caller and callee, and starts
-    /// with a landing pad if an indirect branch may enter it.
+    /// with a landing pad if an indirect branch may enter it. A slot for calls does what the ABI asks of a stub between
+    /// two objects, such as saving the caller's TOC pointer; one for jumps leaves memory alone.
     ///
     /// # Errors
     ///
     /// [`BranchError::Misaligned`] if `at` or `target` is.
-    fn veneer(at: Addr, target: Addr) -> Result<Code, BranchError>;
+    fn slot(kind: BranchKind, at: Addr, target: Addr) -> Result<Code, BranchError>;
 
-    /// The target of a veneer made by [`veneer`](Self::veneer) that starts `code`; `None` if it is none.
-    fn veneer_target(at: Addr, code: &[u8]) -> Option<Addr>;
+    /// The target of the slot made by [`slot`](Self::slot) that starts `code`; `None` if it is none.
+    fn slot_target(at: Addr, code: &[u8]) -> Option<Addr>;
 }

@@ -6,7 +6,7 @@
 //! | capability | trait | file in every `arch-*` crate |
 //! |---|---|---|
 //! | rewriting the return address in the ftrace trampoline | [`FtraceRedirect`] | `ftrace.rs` |
-//! | branches, veneers and relocations of patch modules | [`FarBranch`], [`Relocate`] | `branch.rs`, `reloc.rs` |
+//! | branches, slots and relocations of patch modules | [`FarBranch`], [`Relocate`] | `branch.rs`, `reloc.rs` |
 //! | reliable stack walking | [`Unwind`] | `unwind.rs` |
 //!
 //! [`Architecture`] names them together. An implementation is facts and pure functions over bytes, words and
@@ -28,6 +28,7 @@ pub mod platform;
 pub mod redirect;
 pub mod reloc;
 pub mod return_stack;
+pub mod slots;
 #[cfg(not(loom))]
 mod sync;
 #[cfg(loom)]

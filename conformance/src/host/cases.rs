@@ -8,8 +8,8 @@ mod redirect;
 mod relocation;
 mod return_stack;
 mod site;
+mod slot;
 mod unwind;
-mod veneer;
 
 use klp_core::Architecture;
 
@@ -19,7 +19,7 @@ pub(super) fn all<A: Architecture>(description: &'static Description) -> Vec<Cas
     let groups = [
         facts::cases::<A>(description),
         branch::cases::<A>(description),
-        veneer::cases::<A>(description),
+        slot::cases::<A>(description),
         site::cases::<A>(description),
         redirect::cases::<A>(description),
         return_stack::cases::<A>(description),

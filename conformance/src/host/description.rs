@@ -29,8 +29,8 @@ pub struct Description {
     /// An instruction of each family of branches and calls, and of what looks like them: its bytes and its text, as the
     /// GNU assembler made the one of the other.
     pub branches: &'static [(&'static str, &'static str)],
-    /// Veneers.
-    pub veneer: Veneer,
+    /// Slots.
+    pub slot: Slot,
     /// Functions of real kernels.
     pub sites: &'static [SiteSample],
     /// Whether an instruction at a patch site is one that ftrace or the compiler puts there.
@@ -66,7 +66,7 @@ pub struct Manuals {
     /// Branch instructions.
     pub branches: &'static str,
     /// What a linker's stub may change.
-    pub veneers: &'static str,
+    pub slots: &'static str,
     /// The function's entry and ftrace's site.
     pub sites: &'static str,
     /// ftrace's trampoline.
@@ -79,7 +79,7 @@ pub struct Manuals {
 
 /// What the ABI says of code between caller and callee.
 #[derive(Debug)]
-pub struct Veneer {
+pub struct Slot {
     /// Registers that it may change.
     pub may_change: &'static [&'static str],
     /// Texts of the instructions that an indirect branch may land on; empty where it may land on any.
@@ -88,6 +88,10 @@ pub struct Veneer {
     pub hold_target: &'static [&'static str],
     /// Whether it may store a doubleword at this address, registers being [`Machine::initial`].
     pub may_store: fn(Addr) -> bool,
+    /// What a slot for calls, and no other, stores: which register, where (another register and a displacement).
+    pub calls_save: Option<(&'static str, &'static str, u64)>,
+    /// Assembly for the program that executes slots.
+    pub program: &'static str,
     /// Carries out one instruction.
     pub effect: fn(&mut Machine, &Insn) -> Option<Next>,
 }
@@ -150,7 +154,7 @@ pub struct RelocSample {
     pub values: &'static [i64],
     /// The values that fit, by the manual.
     pub limits: Limits,
-    /// Whether it is a branch that may go to a veneer instead.
+    /// Whether it is a branch that may go to a slot instead.
     pub is_branch: bool,
 }
 

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Carries out short code as a disassembler reads it: where does it end, and what has it changed?
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use klp_core::Addr;
 
 use super::oracle::{Insn, Oracle};
 
-/// More instructions than any veneer carries out.
+/// More instructions than any slot carries out.
 const MAX_INSNS: usize = 32;
 
 /// What an instruction did.
@@ -28,6 +29,7 @@ pub struct Machine {
     pub pc: Addr,
     registers: BTreeMap<String, u64>,
     stores: BTreeMap<Addr, u64>,
+    loads: RefCell<Vec<Addr>>,
     at: Addr,
     code: Vec<u8>,
     big_endian: bool,
@@ -51,6 +53,7 @@ impl Machine {
             pc: at,
             registers: BTreeMap::new(),
             stores: BTreeMap::new(),
+            loads: RefCell::default(),
             at,
             code: code.to_vec(),
             big_endian,
@@ -91,8 +94,14 @@ impl Machine {
         self.stores.keys().copied()
     }
 
+    /// How often the doubleword at `addr` was loaded.
+    pub fn loads_of(&self, addr: Addr) -> usize {
+        self.loads.borrow().iter().filter(|load| **load == addr).count()
+    }
+
     /// The doubleword at `addr`, if it was stored or is in the code.
     pub fn load(&self, addr: Addr) -> Option<u64> {
+        self.loads.borrow_mut().push(addr);
         if let Some(value) = self.stores.get(&addr) {
             return Some(*value);
         }

@@ -69,6 +69,30 @@ impl Toolchain {
     }
 }
 
+impl Toolchain {
+    /// Writes a file into the directory.
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<(), String> {
+        write(&self.path(name), text)
+    }
+
+    /// Makes a program of the sources and options, without any library, and runs it under QEMU's emulation of user
+    /// programs. What it wrote; the error says whether it did not build, or how it ended and what it wrote.
+    pub(crate) fn program(&self, name: &str, args: &[&str]) -> Result<String, String> {
+        let options = ["-O1", "-static", "-nostdlib", "-no-pie", "-fno-pic", "-ffreestanding", "-o", name];
+        let options = options.iter().chain(&["-fno-stack-protector", "-fno-tree-loop-distribute-patterns"]);
+        let options: Vec<&str> = options.chain(args).chain(&["-lgcc"]).copied().collect();
+        self.run("gcc", &options)?;
+        let output = klp_host::process::run(Command::new(self.arch.qemu.user).arg(self.path(name)))
+            .map_err(|error| format!("{error:#}; `cargo klp doctor --fix` installs it"))?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok(said);
+        }
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        Err(format!("{} {name} ended with {}: {said}{complaint}", self.arch.qemu.user, output.status))
+    }
+}
+
 /// What a tool said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ToolError {

@@ -25,8 +25,8 @@ fn what_encode_makes_decode_reads_back() {
         let far = Arch::encode(kind, at, at.wrapping_add_signed(distance));
         assert_eq!(far, Err(BranchError::OutOfReach { distance }));
     }
-    let veneer = Arch::veneer(at, 0x1234).expect("aligned");
-    assert_eq!(Arch::veneer_target(at, veneer.as_bytes()), Some(0x1234));
+    let slot = Arch::slot(BranchKind::Call, at, 0x1234).expect("aligned");
+    assert_eq!(Arch::slot_target(at, slot.as_bytes()), Some(0x1234));
     assert_eq!(Arch::decode(at, &RET), None);
 }
 

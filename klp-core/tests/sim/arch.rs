@@ -7,7 +7,7 @@
 
 use klp_core::branch::{Branch, BranchError, BranchKind, BranchTarget, Code, Reach};
 use klp_core::ftrace::{PatchSite, Redirected, Registers, RegsLayout, RegsNeeded, ReturnFrame, SiteError};
-use klp_core::reloc::{RelocError, Relocation};
+use klp_core::reloc::{ByWay, RelocError, Relocation};
 use klp_core::unwind::{Cursor, Machine, Saved, Step, Unreliable, UnwindInfo};
 use klp_core::{Addr, Architecture, Endian, FarBranch, FtraceRedirect, Relocate, Unwind};
 
@@ -21,6 +21,11 @@ const CALL: u8 = 2;
 const JUMP: u8 = 3;
 /// Continues at the address in the two words behind it.
 const FAR: u8 = 4;
+
+/// Relocation types: the doubleword S + A; a branch to S + A + 4; the doubleword G + A.
+pub(crate) const DATA: u32 = 1;
+pub(crate) const BRANCH: u32 = 2;
+pub(crate) const LITERAL: u32 = 3;
 
 /// Where the module's return stub lies.
 pub(crate) const RETURN_STUB: Addr = 0xffff_ffff_8190_0000;
@@ -80,8 +85,8 @@ impl<const STUB: bool> FtraceRedirect for Toy<STUB> {
 impl<const STUB: bool> FarBranch for Toy<STUB> {
     const REACH: Reach = Reach { min: -(1 << 25), max: (1 << 25) - 4, align: INSN };
     const BRANCH_LEN: usize = 4;
-    const VENEER_LEN: usize = 12;
-    const VENEER_ALIGN: u64 = INSN;
+    const SLOT_LEN: usize = 16;
+    const SLOT_LITERAL: usize = 8;
 
     fn encode(kind: BranchKind, from: Addr, to: Addr) -> Result<Code, BranchError> {
         if let Some(addr) = [from, to].into_iter().find(|addr| !addr.is_multiple_of(INSN)) {
@@ -111,32 +116,71 @@ impl<const STUB: bool> FarBranch for Toy<STUB> {
         before.last_chunk::<4>().is_some_and(|insn| insn[0] == CALL)
     }
 
-    fn veneer(at: Addr, target: Addr) -> Result<Code, BranchError> {
-        match [at, target].into_iter().find(|addr| !addr.is_multiple_of(INSN)) {
-            Some(addr) => Err(BranchError::Misaligned { addr }),
-            None => Ok(Code::new(&[FAR, 0, 0, 0]).then(&target.to_be_bytes())),
+    fn slot(_kind: BranchKind, at: Addr, target: Addr) -> Result<Code, BranchError> {
+        match [(at, Self::SLOT_ALIGN), (target, INSN)]
+            .iter()
+            .find(|(addr, align)| !addr.is_multiple_of(*align))
+        {
+            Some(&(addr, _)) => Err(BranchError::Misaligned { addr }),
+            None => Ok(Code::new(&[FAR, 0, 0, 0, 0, 0, 0, 0]).then(&target.to_be_bytes())),
         }
     }
 
-    fn veneer_target(_at: Addr, code: &[u8]) -> Option<Addr> {
-        let (&[FAR, 0, 0, 0], target) = code.split_first_chunk::<4>()? else { return None };
+    fn slot_target(_at: Addr, code: &[u8]) -> Option<Addr> {
+        let (&[FAR, 0, 0, 0, 0, 0, 0, 0], target) = code.split_first_chunk::<8>()? else { return None };
         target.first_chunk().map(|bytes| Addr::from_be_bytes(*bytes))
     }
 }
 
 impl<const STUB: bool> Relocate for Toy<STUB> {
-    /// Type 1 stores the doubleword S + A.
+    const SLOT_BETWEEN_OBJECTS: bool = STUB;
+
     fn relocate(relocation: &Relocation, code: &mut [u8]) -> Result<usize, RelocError> {
-        if relocation.r_type != 1 {
-            return Err(RelocError::UnknownType(relocation.r_type));
+        let to = relocation.symbol.wrapping_add_signed(relocation.addend);
+        match relocation.r_type {
+            DATA | LITERAL => {
+                let field = code.first_chunk_mut::<8>().ok_or(RelocError::ShortCode)?;
+                *field = to.to_be_bytes();
+                Ok(field.len())
+            }
+            BRANCH => {
+                let insn = code.first_chunk_mut::<4>().ok_or(RelocError::ShortCode)?;
+                let kind = match insn[0] {
+                    CALL => BranchKind::Call,
+                    JUMP => BranchKind::Jump,
+                    _ => return Err(RelocError::UnexpectedCode(*insn)),
+                };
+                let code =
+                    Self::encode(kind, relocation.place, to.wrapping_add(4)).map_err(
+                        |error| match error {
+                            BranchError::OutOfReach { distance } => {
+                                RelocError::Overflow { value: distance, bits: 26 }
+                            }
+                            BranchError::Misaligned { addr } => RelocError::Misaligned(addr.cast_signed()),
+                        },
+                    )?;
+                insn.copy_from_slice(code.as_bytes());
+                Ok(insn.len())
+            }
+            unknown => Err(RelocError::UnknownType(unknown)),
         }
-        let field = code.first_chunk_mut::<8>().ok_or(RelocError::ShortCode)?;
-        *field = relocation.symbol.wrapping_add_signed(relocation.addend).to_be_bytes();
-        Ok(field.len())
     }
 
-    fn is_branch(_r_type: u32) -> bool {
-        false
+    fn type_name(r_type: u32) -> Option<&'static str> {
+        Some(match r_type {
+            DATA => "R_TOY_DATA",
+            BRANCH => "R_TOY_BRANCH",
+            LITERAL => "R_TOY_LITERAL",
+            _ => return None,
+        })
+    }
+
+    fn by_way(r_type: u32) -> ByWay {
+        match r_type {
+            BRANCH => ByWay::Slot { own: -4 },
+            LITERAL => ByWay::Literal,
+            _ => ByWay::None,
+        }
     }
 }
 

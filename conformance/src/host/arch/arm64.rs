@@ -9,7 +9,7 @@ mod stacks;
 use klp_core::branch::{BranchKind, Reach};
 use klp_core::ftrace::RegsLayout;
 
-use super::super::description::{BlockSample, Description, Manuals, Veneer};
+use super::super::description::{BlockSample, Description, Manuals, Slot};
 use super::super::evaluate::{Machine, Next, number};
 use super::super::oracle::{Flow, Insn, Yaxpeax};
 
@@ -19,7 +19,7 @@ pub static DESCRIPTION: Description = Description {
     oracle: || Box::new(Yaxpeax),
     manuals: Manuals {
         branches: "Arm ARM C6.2, \"B\", \"BL\", \"BR\", \"BLR\"",
-        veneers: "AAPCS64 §6.1.1 (x16, x17: IP0, IP1), \"Use of IP0 and IP1 by the linker\"",
+        slots: "AAPCS64 §6.1.1 (x16, x17: IP0, IP1), \"Use of IP0 and IP1 by the linker\"",
         sites: "gcc -fpatchable-function-entry; arch/arm64/kernel/ftrace.c",
         trampoline: "arch/arm64/kernel/entry-ftrace.S, ftrace_caller",
         relocations: "AAELF64, \"Relocation\"",
@@ -29,13 +29,15 @@ pub static DESCRIPTION: Description = Description {
     reach: Reach { min: -(1 << 27), max: (1 << 27) - 4, align: 4 },
     insn_align: 4,
     branches: branches::BRANCHES,
-    veneer: Veneer {
+    slot: Slot {
         may_change: &["x16", "x17"],
         // `bti c` and `bti jc`.
         landing_pads: &["hint #0x22", "hint #0x26", "bti c", "bti jc"],
         hold_target: &[],
         may_store: |_| false,
-        effect: veneer_effect,
+        calls_save: None,
+        program: include_str!("../programs/slot_arm64.S"),
+        effect: slot_effect,
     },
     sites: sites::SITES,
     is_site,
@@ -71,22 +73,10 @@ fn is_site(insn: &Insn) -> bool {
         || matches!(insn.flow, Flow::Branch { kind: BranchKind::Call, target } if target != klp_core::branch::BranchTarget::Indirect)
 }
 
-fn veneer_effect(machine: &mut Machine, insn: &Insn) -> Option<Next> {
+fn slot_effect(machine: &mut Machine, insn: &Insn) -> Option<Next> {
     let (mnemonic, words) = insn.words();
     match (mnemonic, &words[..]) {
         ("bti", _) | ("hint", ["#0x22" | "#0x26"]) => {}
-        ("mov", [to, value]) => {
-            let value = number(value).unwrap_or_else(|| machine.get(value));
-            machine.set(to, value);
-        }
-        ("movk", [to, value, shift @ ..]) => {
-            let shift = match shift {
-                [] => 0,
-                [shift] => number(shift.strip_prefix("lsl ")?)?,
-                _ => return None,
-            };
-            machine.set(to, machine.get(to) & !(0xffff << shift) | number(value)? << shift);
-        }
         ("adrp", [to, distance]) => {
             machine.set(to, (machine.pc & !0xfff).wrapping_add(number(distance)?));
         }

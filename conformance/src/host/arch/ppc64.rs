@@ -9,7 +9,7 @@ mod stacks;
 use klp_core::branch::{BranchKind, BranchTarget, Reach};
 use klp_core::ftrace::RegsLayout;
 
-use super::super::description::{BlockSample, Description, Manuals, Veneer};
+use super::super::description::{BlockSample, Description, Manuals, Slot};
 use super::super::evaluate::{Machine, Next, number};
 use super::super::oracle::{Flow, Insn, PowerPc};
 
@@ -19,7 +19,7 @@ pub static DESCRIPTION: Description = Description {
     oracle: || Box::new(PowerPc::default()),
     manuals: Manuals {
         branches: "Power ISA 3.0 B Book I, 2.4, Branch Instructions",
-        veneers: "ELFv2 §2.2.1 (r0, r11, r12 and CTR between caller and callee), §2.3.2.1 (r12 at the global entry)",
+        slots: "ELFv2 §2.2.1 (r0, r11, r12 and CTR between caller and callee), §2.3.2.1 (r12 at the global entry)",
         sites: "gcc -mprofile-kernel; arch/powerpc/kernel/trace/ftrace.c",
         trampoline: "arch/powerpc/kernel/trace/ftrace_mprofile.S, later ftrace_entry.S",
         relocations: "ELFv2, \"Relocation Types\"",
@@ -29,13 +29,15 @@ pub static DESCRIPTION: Description = Description {
     reach: Reach { min: -(1 << 25), max: (1 << 25) - 4, align: 4 },
     insn_align: 4,
     branches: branches::BRANCHES,
-    veneer: Veneer {
+    slot: Slot {
         may_change: &["r0", "r11", "r12", "ctr"],
         landing_pads: &[],
         hold_target: &["r12"],
+        may_store: |_| false,
         // The TOC save doubleword of the caller's frame (ELFv2 §2.2.2).
-        may_store: |addr| addr == Machine::initial("r1") + 24,
-        effect: veneer_effect,
+        calls_save: Some(("r2", "r1", 24)),
+        program: include_str!("../programs/slot_ppc64.S"),
+        effect: slot_effect,
     },
     sites: sites::SITES,
     is_site,
@@ -61,7 +63,7 @@ fn is_site(insn: &Insn) -> bool {
     insn.text == "nop" || call && insn.text.starts_with("bl ")
 }
 
-fn veneer_effect(machine: &mut Machine, insn: &Insn) -> Option<Next> {
+fn slot_effect(machine: &mut Machine, insn: &Insn) -> Option<Next> {
     let (mnemonic, words) = insn.words();
     match (mnemonic, &words[..]) {
         ("lis", [to, value]) => {
@@ -79,6 +81,12 @@ fn veneer_effect(machine: &mut Machine, insn: &Insn) -> Option<Next> {
         ("oris", [to, from, value]) => machine.set(to, machine.get(from) | number(value)? << 16),
         ("sldi", [to, from, value]) => machine.set(to, machine.get(from) << number(value)?),
         ("mr", [to, from]) => machine.set(to, machine.get(from)),
+        ("ld", [to, memory]) => {
+            let (displacement, base) = memory.strip_suffix(')')?.split_once('(')?;
+            let addr = machine.get(base).wrapping_add(sign_extend(number(displacement)?));
+            let word = machine.load(addr)?;
+            machine.set(to, word);
+        }
         ("mtctr", [from]) => machine.set("ctr", machine.get(from)),
         ("std", [from, memory]) => {
             let (displacement, base) = memory.strip_suffix(')')?.split_once('(')?;

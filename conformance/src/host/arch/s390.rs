@@ -8,7 +8,7 @@ mod stacks;
 use klp_core::branch::Reach;
 use klp_core::ftrace::RegsLayout;
 
-use super::super::description::{BlockSample, Description, Limits, Manuals, RelocSample, Value, Veneer};
+use super::super::description::{BlockSample, Description, Limits, Manuals, RelocSample, Slot, Value};
 use super::super::evaluate::{Machine, Next, number};
 use super::super::oracle::{Insn, SystemZ};
 
@@ -18,7 +18,7 @@ pub static DESCRIPTION: Description = Description {
     oracle: || Box::new(SystemZ::default()),
     manuals: Manuals {
         branches: "PoP ch. 7, \"Branch Relative and Save Long\", \"Branch Relative on Condition Long\"",
-        veneers: "ELF ABI s390x Supplement, \"Registers\" (r0, r1 are volatile), \"Procedure Linkage Table\"",
+        slots: "ELF ABI s390x Supplement, \"Registers\" (r0, r1 are volatile), \"Procedure Linkage Table\"",
         sites: "gcc -mhotpatch, -mfentry; arch/s390/kernel/ftrace.c",
         trampoline: "arch/s390/kernel/mcount.S, ftrace_common",
         relocations: "ELF ABI s390x Supplement, \"Relocation Types\"; arch/s390/kernel/module.c",
@@ -28,12 +28,14 @@ pub static DESCRIPTION: Description = Description {
     reach: Reach { min: -(1 << 32), max: (1 << 32) - 2, align: 2 },
     insn_align: 2,
     branches: branches::BRANCHES,
-    veneer: Veneer {
+    slot: Slot {
         may_change: &["r0", "r1"],
         landing_pads: &[],
         hold_target: &[],
         may_store: |_| false,
-        effect: veneer_effect,
+        calls_save: None,
+        program: include_str!("../programs/slot_s390.S"),
+        effect: slot_effect,
     },
     sites: sites::SITES,
     is_site,
@@ -119,7 +121,7 @@ fn is_site(insn: &Insn) -> bool {
     }
 }
 
-fn veneer_effect(machine: &mut Machine, insn: &Insn) -> Option<Next> {
+fn slot_effect(machine: &mut Machine, insn: &Insn) -> Option<Next> {
     let (mnemonic, words) = insn.words();
     match (mnemonic, &words[..]) {
         ("larl", [to, addr]) => machine.set(register(to)?, number(addr)?),

@@ -9,7 +9,7 @@ mod stacks;
 use klp_core::branch::Reach;
 use klp_core::ftrace::RegsLayout;
 
-use super::super::description::{BlockSample, Description, Limits, Manuals, RelocSample, Value, Veneer};
+use super::super::description::{BlockSample, Description, Limits, Manuals, RelocSample, Slot, Value};
 use super::super::evaluate::{Machine, Next, number};
 use super::super::oracle::{Flow, Iced, Insn};
 
@@ -19,7 +19,7 @@ pub static DESCRIPTION: Description = Description {
     oracle: || Box::new(Iced),
     manuals: Manuals {
         branches: "SDM vol. 2, \"CALL\", \"JMP\"",
-        veneers: "psABI §3.2.3 (%r11 is scratch), §5.2 (procedure linkage table)",
+        slots: "psABI §3.2.3 (%r11 is scratch), §5.2 (procedure linkage table)",
         sites: "gcc -mfentry; arch/x86/kernel/ftrace.c",
         trampoline: "arch/x86/kernel/ftrace_64.S, ftrace_caller and ftrace_regs_caller",
         relocations: "psABI §4.4, Relocation",
@@ -30,13 +30,15 @@ pub static DESCRIPTION: Description = Description {
     reach: Reach { min: -(1 << 31) + 5, max: (1 << 31) - 1 + 5, align: 1 },
     insn_align: 1,
     branches: branches::BRANCHES,
-    veneer: Veneer {
+    slot: Slot {
         may_change: &["r11"],
         landing_pads: &["endbr64"],
         hold_target: &[],
         // The word below the stack pointer: the kernel is built with -mno-red-zone.
         may_store: |addr| addr == Machine::initial("rsp") - 8,
-        effect: veneer_effect,
+        calls_save: None,
+        program: include_str!("../programs/slot_x86_64.S"),
+        effect: slot_effect,
     },
     sites: sites::SITES,
     is_site,
@@ -94,12 +96,18 @@ fn is_site(insn: &Insn) -> bool {
     call || insn.len == 5 && insn.text.starts_with("nop") || insn.text == "int3"
 }
 
-fn veneer_effect(machine: &mut Machine, insn: &Insn) -> Option<Next> {
+fn slot_effect(machine: &mut Machine, insn: &Insn) -> Option<Next> {
     let (mnemonic, words) = insn.words();
     match (mnemonic, &words[..]) {
         ("endbr64", _) => {}
         ("mov", ["[rsp]", from]) => machine.store(machine.get("rsp"), machine.get(from)),
-        ("mov", [register, value]) => machine.set(register, number(value)?),
+        ("mov", [register, from]) => {
+            let word = match from.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+                Some(addr) => machine.load(number(addr)?)?,
+                None => number(from)?,
+            };
+            machine.set(register, word);
+        }
         ("jmp", [target]) => {
             let target = target.strip_prefix("qword ptr ").unwrap_or(target);
             let to = match target.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {

@@ -26,7 +26,7 @@ pub(super) fn cases<A: Architecture>(d: &'static Description) -> Vec<Case> {
             cut_short::<A>,
         ),
         Case::new("H7.4", "relocation.refuses_unknown_types", manual, unknown::<A>),
-        Case::new("H7.5", "relocation.branches_are_those_a_veneer_may_serve", manual, branches::<A>),
+        Case::new("H7.5", "relocation.branches_are_those_a_slot_may_serve", manual, branches::<A>),
     ]
 }
 
