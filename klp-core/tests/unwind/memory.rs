@@ -6,7 +6,7 @@ use klp_core::Addr;
 use klp_core::platform::Range;
 use klp_core::unwind::{Code, ReturnTrampoline, Saved, Seen, Start, Unreliable};
 
-use crate::arch::NOP;
+use crate::arch::{NOP, PAD};
 use crate::machine::Image;
 use crate::stack::*;
 
@@ -127,6 +127,10 @@ fn what_a_tasks_own_words_decide_is_looked_at_each_time() {
     ] {
         let mut image = chain(4);
         image.set(fp(0), link);
+        // The address there is known.
+        if link == fp(1) + 8 {
+            image.set(link + 8, after_call(2));
+        }
         let walked = image.walk_again(&seen);
         assert_eq!(walked, image.walk());
         assert_eq!(walked.expect_err("unreliable").1, reason);
@@ -135,4 +139,27 @@ fn what_a_tasks_own_words_decide_is_looked_at_each_time() {
     let mut image = chain(4);
     keep(&mut image, ReturnTrampoline::Graph, &[after_call(1)]);
     assert_eq!(why(&image, &seen), Some(Unreliable::ReturnLeft(ReturnTrampoline::Graph)));
+}
+
+#[test]
+fn entry_code_and_the_start_of_a_stack_are_told_from_functions_each_time() {
+    // All functions are known.
+    let seen = Seen::new();
+    assert_eq!(why(&chain(5), &seen), None);
+    let through = |at: u64, insns: &[[u8; 4]], code| {
+        let mut image = chain(5);
+        image.add_text(OTHER, insns, code);
+        image.set(fp(at) + 8, OTHER + 8);
+        image
+    };
+    // Last of all, entry code is where the kernel was entered; it is no caller with one of its own.
+    let entry = |at| through(at, &[NOP, CALL, NOP], Code::Entry);
+    assert_eq!(why(&entry(4), &seen), None);
+    assert_eq!(why(&entry(2), &seen), Some(Unreliable::Unwalkable(OTHER + 8)));
+    // Code without a call may be there last of all, too.
+    seen.forget();
+    assert_eq!(why(&chain(5), &seen), None);
+    let start = |at| through(at, &[NOP, NOP, PAD], Code::Function);
+    assert_eq!(why(&start(4), &seen), None);
+    assert_eq!(why(&start(2), &seen), Some(Unreliable::NotAfterCall(OTHER + 8)));
 }

@@ -7,7 +7,7 @@ use std::vec::Vec;
 
 use klp_conformance::image::Image;
 use klp_core::platform::Range;
-use klp_core::unwind::{ReturnTrampoline, Start, UnwindInfo};
+use klp_core::unwind::{Remembered, ReturnTrampoline, Seen, Start, UnwindInfo};
 
 use super::*;
 use crate::unwind::testing::{
@@ -149,6 +149,36 @@ fn every_register_leads_to_the_caller() {
             stepped([reg::SP_INDIRECT, reg::UNDEFINED], [16, 0], &[(SP, BP), (BP + 8, 0xf5)]),
             caller(0xf5, BP + 16, BP)
         );
+    }
+}
+
+#[test]
+fn the_short_way_leads_where_the_long_one_does() {
+    const BP: Addr = SP + 0x100;
+    for format in FORMATS {
+        // All registers, types and marks.
+        let ways = (0..=u16::from(u8::MAX) << 4 | 0xf).filter(|flags| {
+            let [f0, f1] = flags.to_le_bytes();
+            let mut image = machine(format, [16, 0, 0xf0, 0xff, f0, f1]);
+            image.set(SP + 8, after_call(1));
+            image.set(BP + 8, after_call(2));
+            let seen = Seen::new();
+            let machine = Remembered { machine: &image, seen: &seen };
+            let cursor = Cursor { pc: after_call(0), sp: SP, fp: BP, exact: false };
+            let short = |cursor| super::caller(format, cursor, &machine);
+            assert_eq!(short(&cursor), None, "nothing is known yet");
+            let long = step(format, &cursor, BOTTOM, &machine);
+            let way = short(&cursor);
+            assert!(way.is_none_or(|caller| long == Ok(Step::Caller(caller))), "{format:?} {flags:#x}");
+            assert_eq!(
+                short(&Cursor { pc: cursor.in_function(), exact: true, ..cursor }),
+                None,
+                "interrupted"
+            );
+            way.is_some()
+        });
+        // Through rsp or rbp, with rbp saved or not; two more bits say nothing there, or one.
+        assert_eq!(ways.count(), 4 * if format == TableFormat::EndBit { 4 } else { 2 }, "{format:?}");
     }
 }
 
