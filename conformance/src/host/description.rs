@@ -41,6 +41,14 @@ pub struct Description {
     pub reloc_prefix: &'static str,
     /// Relocations.
     pub relocations: &'static [RelocSample],
+    /// Types that gcc emits and that write nothing.
+    pub markers: &'static [&'static str],
+    /// From the start of the linker's global offset table to the first doubleword that holds an address.
+    pub got_entry: u64,
+    /// From the start of an object's text to its TOC or global offset table, when it is compiled with these options.
+    pub got_distance: fn(options: &[&str]) -> u64,
+    /// Sets of options that kernels compile modules with, of those that change what gcc emits relocations for.
+    pub module_flags: &'static [&'static [&'static str]],
     /// Options of the GNU linker that keep it from rewriting instructions.
     pub linker: &'static [&'static str],
     /// Stacks.
@@ -90,6 +98,11 @@ pub struct Slot {
     pub may_store: fn(Addr) -> bool,
     /// What a slot for calls, and no other, stores: which register, where (another register and a displacement).
     pub calls_save: Option<(&'static str, &'static str, u64)>,
+    /// What compilers leave behind a call to another object, in hexadecimal; and what is to be there if it goes through a
+    /// slot.
+    pub behind_call: [&'static str; 2],
+    /// Whether calls to another object go through a slot even if it is in reach.
+    pub between_objects: bool,
     /// Assembly for the program that executes slots.
     pub program: &'static str,
     /// Carries out one instruction.
@@ -156,6 +169,10 @@ pub struct RelocSample {
     pub limits: Limits,
     /// Whether it is a branch that may go to a slot instead.
     pub is_branch: bool,
+    /// Whether that branch is a call.
+    pub is_call: bool,
+    /// Whether it refers to a doubleword that holds the symbol's address; the value is computed from the doubleword's.
+    pub is_literal: bool,
 }
 
 impl RelocSample {
@@ -166,12 +183,24 @@ impl RelocSample {
         values: &'static [i64],
         limits: Limits,
     ) -> RelocSample {
-        RelocSample { name, code, value, values, limits, is_branch: false }
+        RelocSample { name, code, value, values, limits, is_branch: false, is_call: false, is_literal: false }
     }
 
-    /// The same for a branch.
-    pub(crate) const fn branch(mut self) -> RelocSample {
+    /// The same for a jump.
+    pub(crate) const fn jump(mut self) -> RelocSample {
         self.is_branch = true;
+        self
+    }
+
+    /// The same for a call.
+    pub(crate) const fn call(mut self) -> RelocSample {
+        self.is_call = true;
+        self.jump()
+    }
+
+    /// The same for a reference to a doubleword that holds the symbol's address.
+    pub(crate) const fn literal(mut self) -> RelocSample {
+        self.is_literal = true;
         self
     }
 }

@@ -202,6 +202,7 @@ impl Relocate for Wrong {
 
     fn type_name(r_type: u32) -> Option<&'static str> {
         Ppc64::type_name(r_type)
+            .filter(|name| !(has("ignores the entry point's marker") && name.ends_with("ENTRY")))
     }
 
     fn by_way(r_type: u32) -> ByWay {
@@ -317,6 +318,12 @@ const FAULTS: &[(&str, &str)] = &[
     ("relocates short code", "H7.3"),
     ("ignores unknown types", "H7.4"),
     ("gives everything a slot", "H7.5"),
+    ("cuts values off", "H7.6"),
+    ("forgets the addend", "H7.7"),
+    ("restores no TOC pointer", "H7.8"),
+    ("ignores the entry point's marker", "H7.9"),
+    ("forgets the addend", "H7.10"),
+    ("cuts values off", "H7.11"),
     ("skips frames", "H8.2.1"),
     ("ends where it cannot read", "H8.2.2"),
     ("ends where it does not advance", "H8.2.3"),

@@ -36,6 +36,8 @@ pub static DESCRIPTION: Description = Description {
         hold_target: &[],
         may_store: |_| false,
         calls_save: None,
+        behind_call: ["", ""],
+        between_objects: false,
         program: include_str!("../programs/slot_arm64.S"),
         effect: slot_effect,
     },
@@ -54,6 +56,29 @@ pub static DESCRIPTION: Description = Description {
     ],
     reloc_prefix: "R_AARCH64_",
     relocations: relocations::RELOCATIONS,
+    markers: &[],
+    got_entry: 32,
+    got_distance: |_| 0x20_0000,
+    // arch/arm64/Makefile: of 6.1, of 6.12, and what optimises otherwise.
+    module_flags: &[
+        &[
+            "-fno-PIE",
+            "-mgeneral-regs-only",
+            "-mbranch-protection=pac-ret+leaf",
+            "-fno-optimize-sibling-calls",
+            "-fpatchable-function-entry=2",
+        ],
+        &[
+            "-fno-PIE",
+            "-mgeneral-regs-only",
+            "-mbranch-protection=pac-ret",
+            "-fno-optimize-sibling-calls",
+            "-fpatchable-function-entry=4,2",
+        ],
+        &["-fno-PIE", "-mgeneral-regs-only", "-mbranch-protection=bti+pac-ret"],
+        &["-fno-PIE", "-mgeneral-regs-only", "-Os"],
+        &["-fno-PIE", "-mgeneral-regs-only", "-mcmodel=large"],
+    ],
     linker: &["--no-relax", "-z", "noexecstack"],
     stacks: stacks::STACKS,
     // Signed with a 48-bit address space: the signature is in bits 48 to 54 and 56 to 63.

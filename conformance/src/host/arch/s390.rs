@@ -34,6 +34,8 @@ pub static DESCRIPTION: Description = Description {
         hold_target: &[],
         may_store: |_| false,
         calls_save: None,
+        behind_call: ["", ""],
+        between_objects: false,
         program: include_str!("../programs/slot_s390.S"),
         effect: slot_effect,
     },
@@ -85,7 +87,7 @@ pub static DESCRIPTION: Description = Description {
             &[0x124],
             Limits::signed(16, 2),
         )
-        .branch(),
+        .call(),
         RelocSample::new(
             "PC32DBL",
             ".byte 0xc0, 0x10\nplace: .long 0",
@@ -100,7 +102,51 @@ pub static DESCRIPTION: Description = Description {
             &[0x124],
             Limits::signed(32, 2),
         )
-        .branch(),
+        .call(),
+        RelocSample::new(
+            "PLT32DBL",
+            ".byte 0xc0, 0xf4\nplace: .long 0",
+            Value::Distance,
+            &[0x124],
+            Limits::signed(32, 2),
+        )
+        .jump(),
+        RelocSample::new(
+            "GOTENT",
+            ".byte 0xc4, 0x18\nplace: .long 0",
+            Value::Distance,
+            &[0x1240],
+            Limits::signed(32, 2),
+        )
+        .literal(),
+        RelocSample::new(
+            "GOTPLTENT",
+            ".byte 0xc4, 0x18\nplace: .long 0",
+            Value::Distance,
+            &[0x1240],
+            Limits::signed(32, 2),
+        )
+        .literal(),
+    ],
+    markers: &[],
+    got_entry: 24,
+    got_distance: |_| 0x20_0000,
+    // arch/s390/Makefile, and what optimises otherwise.
+    module_flags: &[
+        &[
+            "-fPIC",
+            "-mpacked-stack",
+            "-mbackchain",
+            "-msoft-float",
+            "-march=z10",
+            "-pg",
+            "-mrecord-mcount",
+            "-mnop-mcount",
+            "-mfentry",
+        ],
+        &["-fPIC", "-mpacked-stack", "-mbackchain", "-msoft-float", "-march=z15"],
+        &["-fPIC", "-mpacked-stack", "-mbackchain", "-msoft-float", "-march=z10", "-Os"],
+        &["-fno-PIC", "-mpacked-stack", "-mbackchain", "-msoft-float", "-march=z10"],
     ],
     linker: &["--no-relax", "-z", "noexecstack"],
     stacks: stacks::STACKS,

@@ -37,6 +37,8 @@ pub static DESCRIPTION: Description = Description {
         // The word below the stack pointer: the kernel is built with -mno-red-zone.
         may_store: |addr| addr == Machine::initial("rsp") - 8,
         calls_save: None,
+        behind_call: ["", ""],
+        between_objects: false,
         program: include_str!("../programs/slot_x86_64.S"),
         effect: slot_effect,
     },
@@ -61,7 +63,7 @@ pub static DESCRIPTION: Description = Description {
             &[0x100],
             Limits::signed(32, 1),
         )
-        .branch(),
+        .call(),
         RelocSample::new(
             "PLT32",
             ".byte 0xe9\nplace: .long 0",
@@ -69,7 +71,65 @@ pub static DESCRIPTION: Description = Description {
             &[0x100],
             Limits::signed(32, 1),
         )
-        .branch(),
+        .jump(),
+        RelocSample::new(
+            "GOTPCREL",
+            ".byte 0x8b, 0x05\nplace: .long 0",
+            Value::Distance,
+            &[0x100],
+            Limits::signed(32, 1),
+        )
+        .literal(),
+        RelocSample::new(
+            "GOTPCRELX",
+            ".byte 0xff, 0x15\nplace: .long 0",
+            Value::Distance,
+            &[0x100],
+            Limits::signed(32, 1),
+        )
+        .literal(),
+        RelocSample::new(
+            "REX_GOTPCRELX",
+            ".byte 0x48, 0x8b, 0x05\nplace: .long 0",
+            Value::Distance,
+            &[0x100],
+            Limits::signed(32, 1),
+        )
+        .literal(),
+    ],
+    markers: &[],
+    got_entry: 24,
+    got_distance: |_| 0x20_0000,
+    // arch/x86/Makefile: of 6.1, of 6.12, and without -O2.
+    module_flags: &[
+        &[
+            "-mcmodel=kernel",
+            "-fno-PIE",
+            "-mno-red-zone",
+            "-mno-sse",
+            "-mindirect-branch=thunk-extern",
+            "-mfunction-return=thunk-extern",
+            "-fno-jump-tables",
+            "-pg",
+            "-mfentry",
+            "-mrecord-mcount",
+            "-fcf-protection=none",
+        ],
+        &[
+            "-mcmodel=kernel",
+            "-fno-PIE",
+            "-mno-red-zone",
+            "-mno-sse",
+            "-mindirect-branch=thunk-extern",
+            "-mfunction-return=thunk-extern",
+            "-fno-jump-tables",
+            "-pg",
+            "-mfentry",
+            "-mrecord-mcount",
+            "-fcf-protection=branch",
+            "-fpatchable-function-entry=16,16",
+        ],
+        &["-mcmodel=kernel", "-fno-PIE", "-mno-red-zone", "-mno-sse", "-Os"],
     ],
     linker: &["--no-relax", "-z", "noexecstack"],
     stacks: stacks::STACKS,

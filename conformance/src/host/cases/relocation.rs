@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! H7: relocations, against what the GNU linker makes of the same object at the same addresses.
 
+mod object;
+mod slot;
+mod table;
+
 use std::fs;
 use std::path::Path;
 
+use ::object::{Object, ObjectSection, ObjectSymbol, RelocationFlags};
 use klp_core::reloc::{RelocError, Relocation};
 use klp_core::{Addr, Architecture};
-use object::{Object, ObjectSection, ObjectSymbol, RelocationFlags};
 
 use super::{ensure, ensure_eq};
-use crate::host::description::{RelocSample, Value};
+use crate::host::description::{Limits, RelocSample, Value};
 use crate::host::oracle::hex;
 use crate::host::toolchain::{ToolError, Toolchain};
 use crate::host::{Case, Check, Description};
@@ -27,8 +31,26 @@ pub(super) fn cases<A: Architecture>(d: &'static Description) -> Vec<Case> {
         ),
         Case::new("H7.4", "relocation.refuses_unknown_types", manual, unknown::<A>),
         Case::new("H7.5", "relocation.branches_are_those_a_slot_may_serve", manual, branches::<A>),
+        Case::new("H7.6", "relocation.limits_are_exact", manual, exact::<A>),
+        Case::new("H7.7", "relocation.branches_go_where_the_disassembler_says", manual, slot::reach::<A>),
+        Case::new(
+            "H7.8",
+            "relocation.branches_out_of_reach_go_through_a_slot",
+            d.manuals.slots,
+            slot::through::<A>,
+        ),
+        Case::new("H7.9", "relocation.gcc_emits_no_other_type", KBUILD, object::known::<A>),
+        Case::new("H7.10", "relocation.objects_are_as_linked", manual, object::as_linked::<A>),
+        Case::new(
+            "H7.11",
+            "relocation.table_is_as_documented",
+            "docs/src/relocations.md",
+            table::documented::<A>,
+        ),
     ]
 }
+
+const KBUILD: &str = "KBUILD_CFLAGS and KBUILD_CFLAGS_MODULE of arch/*/Makefile";
 
 /// An object with one relocation of a type.
 struct Object1<'a> {
@@ -70,7 +92,7 @@ fn assemble<'a>(
     );
     let path = tools.assemble(sample.name, &source)?;
     let bytes = read(&path)?;
-    let file = object::File::parse(&*bytes).map_err(|error| error.to_string())?;
+    let file = ::object::File::parse(&*bytes).map_err(|error| error.to_string())?;
     let section = file.section_by_name(".text").ok_or("the object has no text")?;
     let text = section.data().map_err(|error| error.to_string())?.to_vec();
     let mut relocations = section.relocations();
@@ -84,7 +106,11 @@ fn assemble<'a>(
     Ok(Object1 { sample, name, r_type, addend: relocation.addend(), offset, text })
 }
 
-/// Links the object so that its place is at `place` and the symbol has the value.
+/// What stands for the symbol whose address a literal holds.
+const IN_LITERAL: u64 = 0x5a5a_1230;
+
+/// Links the object so that its place is at `place` and the symbol has the value; or, if the place refers to a doubleword
+/// that holds the symbol's address, so that this is at `symbol`.
 fn link(
     tools: &Toolchain,
     d: &Description,
@@ -92,12 +118,23 @@ fn link(
     base: Addr,
     symbol: u64,
 ) -> Result<Linked, String> {
-    let (text, toc) =
+    let is_literal = object.sample.is_literal;
+    let file = format!("{}.o", object.sample.name);
+    let (text, got) =
         (format!("--section-start=.text={base:#x}"), format!("--section-start=.got={:#x}", toc(base)));
-    let (symbol, file) = (format!("--defsym=sym={symbol:#x}"), format!("{}.o", object.sample.name));
-    let mut args = vec!["--entry=0", &text, &symbol, &file];
+    let symbol_is = format!("--defsym=sym={:#x}", if is_literal { IN_LITERAL } else { symbol });
+    let mut args = vec!["--entry=0", &symbol_is, &file];
+    if is_literal {
+        // The linker's own script does not let the table lie before the text.
+        let got = symbol.wrapping_sub(d.got_entry);
+        let got = format!(".got {got:#x} : {{ *(.got.plt) *(.got) }}");
+        tools.write("script", &format!("SECTIONS {{ .text {base:#x} : {{ *(.text) }} {got} }}"))?;
+        args.extend(["-T", "script", "-z", "norelro"]);
+    } else {
+        args.push(&text);
+    }
     if object.sample.value.needs_toc() {
-        args.push(&toc);
+        args.push(&got);
     }
     args.extend(d.linker);
     let path = match tools.link(object.sample.name, &args) {
@@ -106,10 +143,18 @@ fn link(
         Err(ToolError::Refused(message)) => return Ok(Linked::No(message)),
     };
     let bytes = read(&path)?;
-    let file = object::File::parse(&*bytes).map_err(|error| error.to_string())?;
+    let file = ::object::File::parse(&*bytes).map_err(|error| error.to_string())?;
     let section = file.section_by_name(".text").ok_or("no text was linked")?;
     ensure_eq!(section.address(), base, "{}: address of the linked text", object.name);
     let text = section.data().map_err(|error| error.to_string())?.to_vec();
+    if is_literal {
+        let got = file.section_by_name(".got").ok_or("no global offset table")?;
+        let entry = usize::try_from(d.got_entry).expect("small");
+        let entry = got.data().ok().and_then(|data| data.get(entry..)?.first_chunk().copied());
+        let expected =
+            if file.is_little_endian() { IN_LITERAL.to_le_bytes() } else { IN_LITERAL.to_be_bytes() };
+        ensure_eq!(entry, Some(expected), "{}: the doubleword with the symbol's address", object.name);
+    }
     if file.symbols().any(|symbol| symbol.name().is_ok_and(|name| name.contains("_veneer")))
         || text.len() > object.text.len() + 15
     {
@@ -129,6 +174,8 @@ const TOC_POINTER: u64 = 0x8000;
 /// The symbol's value that makes the relocation's value `value`.
 fn symbol(object: &Object1<'_>, place: Addr, base: Addr, value: i64) -> u64 {
     let origin = match object.sample.value {
+        // Not at address 0.
+        Value::Absolute if object.sample.is_literal => toc(base),
         Value::Absolute | Value::TocPointer => 0,
         Value::Distance => place,
         Value::PageDistance => place & !0xfff,
@@ -146,6 +193,11 @@ fn given(value: Value, symbol: u64, base: Addr) -> u64 {
     }
 }
 
+/// The address nearest to this one that a literal may have, on the side where the value is smaller.
+fn literal(symbol: u64, value: i64) -> u64 {
+    if value < 0 { symbol.next_multiple_of(8) } else { symbol & !7 }
+}
+
 /// Applies relocations of every type, with the values that `choose` makes of the sample, and hands the result to `judge`:
 /// what was asked, what the linker made of it, what the crate made of it.
 fn for_each<A: Architecture>(
@@ -158,14 +210,23 @@ fn for_each<A: Architecture>(
     let (mut complaints, mut judged) = (Vec::new(), 0);
     for sample in d.relocations {
         // A TOC pointer has no addend (ELFv2: ".TOC."), though the linker adds one.
-        let addends: &[i64] = if sample.value == Value::TocPointer { &[0] } else { &[0, 0x28] };
+        // Nor has what is said of a doubleword that the linker makes (AAELF64: GDAT(S + A)).
+        let none = sample.value == Value::TocPointer || sample.is_literal;
+        let addends: &[i64] = if none { &[0] } else { &[0, 0x28] };
         for &addend in addends {
             let object = assemble(&tools, d, sample, addend)?;
             let place = base + object.offset as u64;
             let mut values = choose(sample);
             values.truncate(if addend == 0 { values.len() } else { 1 });
             for value in values {
-                let symbol = symbol(&object, place, base, value);
+                let mut symbol = symbol(&object, place, base, value);
+                if sample.is_literal {
+                    // At the place itself, there is the code.
+                    if symbol.abs_diff(place) < 0x40 {
+                        continue;
+                    }
+                    symbol = literal(symbol, value);
+                }
                 let linked = link(&tools, d, &object, base, symbol)?;
                 let symbol = given(sample.value, symbol, base);
                 let relocation = Relocation { r_type: object.r_type, place, symbol, addend: object.addend };
@@ -202,15 +263,61 @@ fn values<A: Architecture>(d: &'static Description) -> Check {
 
 /// What the manual says does not fit. The linker is not asked: some of its checks are laxer.
 fn refusals<A: Architecture>(d: &'static Description) -> Check {
-    for_each::<A>(
-        d,
-        |sample| sample.limits.outside(),
-        |what, linked, found| {
-            let refused = matches!(found, Err(RelocError::Overflow { .. } | RelocError::Misaligned(_)));
-            ensure!(refused, "{what} does not fit: {} (the linker: {linked:x?})", show(found));
-            Ok(())
-        },
-    )
+    let tools = Toolchain::new(d.name)?;
+    for sample in d.relocations {
+        let object = assemble(&tools, d, sample, 0)?;
+        for value in sample.limits.outside() {
+            judge_alone::<A>(d, &object, value, false)?;
+        }
+    }
+    Ok(())
+}
+
+/// How many values around a limit are tried.
+const WINDOW: i64 = 256;
+
+/// Every value around the limits, and multiples of what a value must be a multiple of and others between them.
+fn exact<A: Architecture>(d: &'static Description) -> Check {
+    let tools = Toolchain::new(d.name)?;
+    for sample in d.relocations {
+        let object = assemble(&tools, d, sample, 0)?;
+        let around = |middle: i64| (-WINDOW..=WINDOW).map(move |i| middle.wrapping_add(i));
+        match sample.limits {
+            Limits::None => around(0)
+                .chain(around(1 << 31))
+                .chain(around(i64::MAX))
+                .try_for_each(|value| judge_alone::<A>(d, &object, value, true))?,
+            Limits::Step(step) => around(0)
+                .chain(around(1 << 12))
+                .try_for_each(|value| judge_alone::<A>(d, &object, value, value % step == 0))?,
+            Limits::Range { min, max, step } => {
+                around(min).chain(around(max)).chain(around(0)).try_for_each(|value| {
+                    let fits = (min..=max).contains(&value) && (value - min) % step == 0;
+                    judge_alone::<A>(d, &object, value, fits)
+                })?
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Applies a relocation with this value: it must be refused, and nothing changed, if it does not fit, and else applied.
+fn judge_alone<A: Architecture>(d: &Description, object: &Object1<'_>, value: i64, fits: bool) -> Check {
+    let base = d.text[0] & !0xffff;
+    let place = base + object.offset as u64;
+    let symbol = given(object.sample.value, symbol(object, place, base, value), base);
+    let relocation = Relocation { r_type: object.r_type, place, symbol, addend: object.addend };
+    let mut text = object.text.clone();
+    let found = A::relocate(&relocation, &mut text[object.offset..]);
+    let what = format!("{} with the value {value:#x}", object.name);
+    if fits {
+        ensure!(found.is_ok(), "{what} fits: {found:x?}");
+    } else {
+        let refused = matches!(found, Err(RelocError::Overflow { .. } | RelocError::Misaligned(_)));
+        ensure!(refused, "{what} does not fit: {found:x?}, {}", hex(&text));
+        ensure!(text == object.text, "{what}: refused, but the code was changed");
+    }
+    Ok(())
 }
 
 fn cut_short<A: Architecture>(d: &'static Description) -> Check {

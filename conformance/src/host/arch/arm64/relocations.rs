@@ -94,8 +94,17 @@ pub(super) const RELOCATIONS: &[RelocSample] = &[
     lo12("LDST32_ABS_LO12_NC", "place: ldr w0, [x0]", 4),
     lo12("LDST64_ABS_LO12_NC", "place: ldr x0, [x0]", 8),
     lo12("LDST128_ABS_LO12_NC", "place: ldr q0, [x0]", 16),
+    distance(
+        "ADR_GOT_PAGE",
+        "place: .inst 0x90000000 // adrp x0",
+        Value::PageDistance,
+        &[0x1234_5678],
+        PAGES,
+    )
+    .literal(),
+    lo12("LD64_GOT_LO12_NC", "place: ldr x0, [x0]", 8).literal(),
     words("TSTBR14", "place: tbz x0, #5, .", 14),
     words("CONDBR19", "place: b.eq .", 19),
-    words("JUMP26", "place: b .", 26).branch(),
-    words("CALL26", "place: bl .", 26).branch(),
+    words("JUMP26", "place: b .", 26).jump(),
+    words("CALL26", "place: bl .", 26).call(),
 ];
