@@ -18,7 +18,7 @@ pub mod ftrace;
 pub mod reloc;
 pub mod unwind;
 
-use klp_core::patchable::PatchableEntry;
+use klp_core::patchable::{Patchable, PatchableEntry};
 use klp_core::{Addr, Architecture, Endian};
 
 /// The architecture.
@@ -50,8 +50,8 @@ pub const NOP_LEN: u16 = 4;
 
 /// The entry of a function compiled with `-fpatchable-function-entry=n,m`, and with a landing pad if `landing_pad`.
 ///
-/// Reserving slots: with `4,2` and all but the last two NOPs before the symbol, a branch of our own has 8 bytes
-/// (`reference/2019-arm64-ftrace-with-regs.txt`); the two at the symbol are ftrace's.
+/// A slot of the function's own takes 24 bytes before it and a branch at it: `7,6`. The kernel's `4,2` is ftrace's, all of it
+/// (`arch/arm64/Makefile`, `CALL_OPS`): the 8 bytes before the function hold the address of the ops.
 pub const fn patchable_entry(n: u16, m: u16, landing_pad: bool) -> PatchableEntry {
     PatchableEntry::from_n_m(n, m, NOP_LEN, if landing_pad { NOP_LEN } else { 0 })
 }
@@ -61,6 +61,19 @@ pub const fn patchable_entry(n: u16, m: u16, landing_pad: bool) -> PatchableEntr
 fn insn(code: &[u8], offset: usize) -> Option<u32> {
     let bytes = code.get(offset..)?.first_chunk()?;
     Some(u32::from_le_bytes(*bytes))
+}
+
+impl Patchable for Arm64 {
+    const NOP_LEN: usize = 4;
+
+    fn nop(code: &[u8]) -> Option<usize> {
+        (insn(code, 0)? == 0xd503_201f).then_some(4)
+    }
+
+    /// `bti c` and `bti jc`. `paciasp` is a landing pad too, but gcc puts it behind the room.
+    fn landing_pad(code: &[u8]) -> usize {
+        if matches!(insn(code, 0), Some(0xd503_245f | 0xd503_24df)) { 4 } else { 0 }
+    }
 }
 
 #[cfg(test)]

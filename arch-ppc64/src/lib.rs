@@ -18,7 +18,7 @@ pub mod ftrace;
 pub mod reloc;
 pub mod unwind;
 
-use klp_core::{Architecture, Endian};
+use klp_core::{Architecture, Endian, Patchable};
 
 /// The architecture.
 #[derive(Clone, Copy, Debug)]
@@ -38,4 +38,19 @@ static_assertions::assert_impl_all!(Ppc64: Architecture);
 fn insn(code: &[u8], offset: usize) -> Option<u32> {
     let bytes = code.get(offset..)?.first_chunk()?;
     Some(u32::from_le_bytes(*bytes))
+}
+
+/// Room before a function only. gcc 12 puts the room at the entry in front of the global entry's `addis r2,r12,…`, which
+/// then computes the TOC pointer from an address that is not the function's: too low by the room (gcc bug 99888, mended in
+/// 13). So a function compiled with such room is broken, and there is no site at an entry.
+impl Patchable for Ppc64 {
+    const NOP_LEN: usize = 4;
+
+    fn nop(code: &[u8]) -> Option<usize> {
+        (insn(code, 0)? == 0x6000_0000).then_some(4)
+    }
+
+    fn landing_pad(_code: &[u8]) -> usize {
+        0
+    }
 }

@@ -15,7 +15,7 @@ mod unwind;
 
 pub use reloc::r_type;
 
-use klp_core::patchable::PatchableEntry;
+use klp_core::patchable::{Patchable, PatchableEntry};
 use klp_core::{Architecture, Endian};
 
 /// The s390 architecture.
@@ -41,6 +41,24 @@ pub const fn hotpatch(before: u16, after: u16) -> PatchableEntry {
 
 /// The room at functions of the kernel and its modules. It is ftrace's patch site.
 pub const KERNEL_HOTPATCH: PatchableEntry = hotpatch(0, 3);
+
+impl Patchable for S390 {
+    const NOP_LEN: usize = 2;
+
+    /// `nopr %r0` before a function; at the entry of one whose room there is of three halfwords, or of a multiple, also
+    /// `brcl 0,…`. To enter its slot, its displacement is set first, and then its mask, a byte.
+    fn nop(code: &[u8]) -> Option<usize> {
+        match code {
+            [0x07, 0x00, ..] => Some(2),
+            [0xc0, 0x04, _, _, _, _, ..] => Some(6),
+            _ => None,
+        }
+    }
+
+    fn landing_pad(_code: &[u8]) -> usize {
+        0
+    }
+}
 
 #[cfg(test)]
 mod tests {

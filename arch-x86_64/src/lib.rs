@@ -22,7 +22,7 @@ mod unwind;
 
 pub use reloc::r_type;
 
-use klp_core::patchable::PatchableEntry;
+use klp_core::patchable::{Patchable, PatchableEntry};
 use klp_core::{Architecture, Endian};
 
 /// The x86_64 architecture.
@@ -48,6 +48,19 @@ pub const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 /// (`arch/x86/kernel/callthunks.c`) and kCFI/FineIBT its hash check (`arch/x86/kernel/alternative.c`): only padding
 /// that holds nothing but NOPs is free.
 pub const CALL_PADDING: PatchableEntry = PatchableEntry::from_n_m(16, 16, 1, 4);
+
+impl Patchable for X86_64 {
+    const NOP_LEN: usize = 1;
+
+    /// One byte each, before a function and at its entry.
+    fn nop(code: &[u8]) -> Option<usize> {
+        (*code.first()? == 0x90).then_some(1)
+    }
+
+    fn landing_pad(code: &[u8]) -> usize {
+        if code.starts_with(&ENDBR64) { ENDBR64.len() } else { 0 }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,8 @@
 //! [`Description`] each, in [`arch`].
 //!
 //! Numbers are given once and not reused, like those of the guest suite. `H1` facts, `H2` branches, `H3` slots, `H4`
-//! patch sites, `H5` redirects, `H6` return stack, `H7` relocations, `H8` stack walking, `H9` code of modules.
+//! patch sites, `H5` redirects, `H6` return stack, `H7` relocations, `H8` stack walking, `H9` code of modules,
+//! `H10` room at functions.
 
 pub mod arch;
 mod cases;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! What every architecture states about itself.
 
-use crate::{FarBranch, FtraceRedirect, Relocate, Unwind};
+use crate::{FarBranch, FtraceRedirect, Patchable, Relocate, Unwind};
 
 /// An address in the kernel that is patched, which need not be the one this code runs in.
 pub type Addr = u64;
@@ -19,7 +19,7 @@ pub enum Endian {
 /// One architecture: its three capabilities, and the facts they share.
 ///
 /// Implemented by a unit type (`struct Arm64;`). A porter writes one crate with one such type.
-pub trait Architecture: FtraceRedirect + FarBranch + Relocate + Unwind + 'static {
+pub trait Architecture: FtraceRedirect + FarBranch + Patchable + Relocate + Unwind + 'static {
     /// The name that `--arch` takes.
     const NAME: &'static str;
 

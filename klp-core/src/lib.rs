@@ -42,6 +42,7 @@ pub use branch::FarBranch;
 pub use engine::Engine;
 pub use error::Error;
 pub use ftrace::FtraceRedirect;
+pub use patchable::Patchable;
 pub use platform::Platform;
 pub use reloc::Relocate;
 pub use unwind::Unwind;

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Room that a compiler leaves at a function for a branch: `-fpatchable-function-entry=N,M`, s390's
 //! `-mhotpatch=BEFORE,AFTER`, x86's call padding.
+//!
+//! A function is entered through its own slot when the slot lies in the room before it, and one branch to it in the room at
+//! its entry. Flipping that one instruction switches the function.
 
-use crate::Addr;
+use core::fmt;
+
+use crate::{Addr, FarBranch};
 
 /// The bytes of NOPs that a compiler left around one function's entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,11 +20,76 @@ pub struct PatchableEntry {
     pub after_offset: u16,
 }
 
+/// What compilers of an architecture fill room with. Pure functions over bytes.
+pub trait Patchable: FarBranch {
+    /// Length of the NOPs before a function.
+    const NOP_LEN: usize;
+
+    /// Length of the NOP that starts `code`, if one does with which compilers fill room.
+    fn nop(code: &[u8]) -> Option<usize>;
+
+    /// Length of the landing pad that starts `code`, or 0.
+    fn landing_pad(code: &[u8]) -> usize;
+}
+
+/// Where a function's own slot and the branch to it go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Where the slot goes, aligned as it has to be.
+    pub slot: Addr,
+    /// Where the branch to it goes.
+    pub site: Addr,
+    /// Whether one NOP of a branch's length is there. If not, no CPU may be in the function when the branch is written
+    /// first: it might be between two of the NOPs.
+    pub one_nop: bool,
+}
+
+/// Why a function cannot be entered through a slot of its own. `N` is a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom<N> {
+    /// The function.
+    pub func: N,
+    /// Where there is too little room.
+    pub at: Lack,
+}
+
+/// Where there is too little room for a slot and a branch to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// Before the function, in bytes of NOPs; what is needed includes what aligns the slot.
+    Before {
+        /// What is there.
+        found: usize,
+        /// What a slot needs.
+        needed: usize,
+    },
+    /// At its entry, behind a landing pad.
+    Entry {
+        /// What is there.
+        found: usize,
+        /// What a branch needs.
+        needed: usize,
+    },
+}
+
 impl PatchableEntry {
     /// The entry that `-fpatchable-function-entry=n,m` gives where one NOP has `nop` bytes and a landing pad of `pad`
     /// bytes may stand first.
     pub const fn from_n_m(n: u16, m: u16, nop: u16, pad: u16) -> PatchableEntry {
         PatchableEntry { before: m * nop, after: (n - m) * nop, after_offset: pad }
+    }
+
+    /// What there is in the bytes that end at a function and those that start there. NOPs that only align the function
+    /// cannot be told from room: give no more bytes before it than are room.
+    pub fn of_code<A: Patchable>(before: &[u8], code: &[u8]) -> PatchableEntry {
+        let pad = A::landing_pad(code);
+        let mut after = 0;
+        while let Some(len) = code.get(pad + after..).and_then(A::nop) {
+            after += len;
+        }
+        let room = before.rchunks_exact(A::NOP_LEN).take_while(|nop| A::nop(nop) == Some(A::NOP_LEN)).count();
+        let short = |len: usize| u16::try_from(len).unwrap_or(u16::MAX);
+        PatchableEntry { before: short(room * A::NOP_LEN), after: short(after), after_offset: short(pad) }
     }
 
     /// Address of the room before the function at `function`.
@@ -30,5 +100,49 @@ impl PatchableEntry {
     /// Address of the room at the entry of the function at `function`.
     pub const fn site(&self, function: Addr) -> Addr {
         function + self.after_offset as u64
+    }
+
+    /// What the section `__patchable_function_entries` has for the function at `function`: the first NOP.
+    pub const fn first_nop(&self, function: Addr) -> Addr {
+        if self.before > 0 { self.slot(function) } else { self.site(function) }
+    }
+}
+
+/// Where the slot of the function at `function` and the branch to it go: in the NOPs of `before`, the bytes that end there,
+/// and `code`, those that start there.
+///
+/// # Errors
+///
+/// There are too few; the error has the function's name.
+pub fn room<A: Patchable, N>(func: N, function: Addr, before: &[u8], code: &[u8]) -> Result<Room, NoRoom<N>> {
+    let entry = PatchableEntry::of_code::<A>(before, code);
+    let (found, align) = (usize::from(entry.before), A::SLOT_ALIGN);
+    // The slot that ends nearest to the function.
+    let above = (function - A::SLOT_LEN as u64) % align;
+    let needed = A::SLOT_LEN + usize::try_from(above).unwrap_or(0);
+    if found < needed {
+        return Err(NoRoom { func, at: Lack::Before { found, needed } });
+    }
+    let (found, needed) = (usize::from(entry.after), A::BRANCH_LEN);
+    if found < needed {
+        return Err(NoRoom { func, at: Lack::Entry { found, needed } });
+    }
+    let one_nop = A::nop(&code[usize::from(entry.after_offset)..]) == Some(A::BRANCH_LEN);
+    Ok(Room { slot: function - A::SLOT_LEN as u64 - above, site: entry.site(function), one_nop })
+}
+
+impl<N: AsRef<str>> fmt::Display for NoRoom<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let func = self.func.as_ref();
+        match self.at {
+            Lack::Before { found, needed } => write!(
+                f,
+                "function '{func}' has no room for a slot: {found} bytes of NOPs before it, {needed} are needed"
+            ),
+            Lack::Entry { found, needed } => write!(
+                f,
+                "function '{func}' has no room for a branch: {found} bytes of NOPs at its entry, {needed} are needed"
+            ),
+        }
     }
 }

@@ -4,6 +4,7 @@
 mod branch;
 mod facts;
 mod module;
+mod patchable;
 mod redirect;
 mod relocation;
 mod return_stack;
@@ -26,6 +27,7 @@ pub(super) fn all<A: Architecture>(description: &'static Description) -> Vec<Cas
         relocation::cases::<A>(description),
         unwind::cases::<A>(description),
         module::cases(description),
+        patchable::cases::<A>(description),
     ];
     groups.into_iter().flatten().collect()
 }

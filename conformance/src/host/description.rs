@@ -6,6 +6,7 @@
 use klp_core::Addr;
 use klp_core::branch::Reach;
 use klp_core::ftrace::RegsLayout;
+use klp_core::patchable::Lack;
 
 use super::evaluate::{Machine, Next};
 use super::oracle::{Insn, Oracle};
@@ -49,6 +50,8 @@ pub struct Description {
     pub got_distance: fn(options: &[&str]) -> u64,
     /// Sets of options that kernels compile modules with, of those that change what gcc emits relocations for.
     pub module_flags: &'static [&'static [&'static str]],
+    /// Options that make room at functions.
+    pub patchable: &'static [PatchableSample],
     /// Options of the GNU linker that keep it from rewriting instructions.
     pub linker: &'static [&'static str],
     /// Stacks.
@@ -252,6 +255,25 @@ impl Limits {
             Limits::Range { min, max, step } => vec![min - step, max + step, step + 1, step / 2],
         }
     }
+}
+
+/// Options that make room at functions, and the room that they make, in bytes.
+#[derive(Debug)]
+pub struct PatchableSample {
+    /// The options.
+    pub options: &'static [&'static str],
+    /// Before the function.
+    pub before: u16,
+    /// At its entry.
+    pub after: u16,
+    /// Length of the landing pad of functions that can be called indirectly.
+    pub landing_pad: u16,
+    /// Whether gcc lists it in the section `__patchable_function_entries`.
+    pub in_section: bool,
+    /// Whether one NOP as long as a branch is at the entry.
+    pub one_nop: bool,
+    /// What keeps a slot and a branch to it from fitting.
+    pub lack: Option<Lack>,
 }
 
 /// What the value of a relocation is computed from.

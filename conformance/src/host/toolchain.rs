@@ -75,13 +75,17 @@ impl Toolchain {
         write(&self.path(name), text)
     }
 
-    /// Makes a program of the sources and options, without any library, and runs it under QEMU's emulation of user
-    /// programs. What it wrote; the error says whether it did not build, or how it ended and what it wrote.
-    pub(crate) fn program(&self, name: &str, args: &[&str]) -> Result<String, String> {
+    /// Makes a program of the sources and options, without any library.
+    pub(crate) fn program(&self, name: &str, args: &[&str]) -> Result<PathBuf, String> {
         let options = ["-O1", "-static", "-nostdlib", "-no-pie", "-fno-pic", "-ffreestanding", "-o", name];
         let options = options.iter().chain(&["-fno-stack-protector", "-fno-tree-loop-distribute-patterns"]);
         let options: Vec<&str> = options.chain(args).chain(&["-lgcc"]).copied().collect();
         self.run("gcc", &options)?;
+        Ok(self.path(name))
+    }
+
+    /// Runs a program under QEMU's emulation of user programs. What it wrote; the error says how it ended, too.
+    pub(crate) fn emulate(&self, name: &str) -> Result<String, String> {
         let output = klp_host::process::run(Command::new(self.arch.qemu.user).arg(self.path(name)))
             .map_err(|error| format!("{error:#}; `cargo klp doctor --fix` installs it"))?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -10,7 +10,7 @@ use klp_core::ftrace::{
 };
 use klp_core::reloc::{ByWay, RelocError, Relocate, Relocation};
 use klp_core::unwind::{Code as CodeKind, Cursor, Machine, Saved, Step, Unreliable, Unwind};
-use klp_core::{Addr, Architecture, Endian};
+use klp_core::{Addr, Architecture, Endian, Patchable};
 
 use crate::report::Outcome;
 
@@ -38,8 +38,7 @@ impl Architecture for Wrong {
 impl FarBranch for Wrong {
     const REACH: Reach = Ppc64::REACH;
     const BRANCH_LEN: usize = Ppc64::BRANCH_LEN;
-    /// Room for more code behind the literal.
-    const SLOT_LEN: usize = Ppc64::SLOT_LEN + 4 * 6;
+    const SLOT_LEN: usize = Ppc64::SLOT_LEN;
     const SLOT_ALIGN: u64 = Ppc64::SLOT_ALIGN;
     const SLOT_LITERAL: usize = Ppc64::SLOT_LITERAL;
 
@@ -101,25 +100,17 @@ impl FarBranch for Wrong {
         if has("keeps part of the target in its code") {
             bytes[0] ^= (target & 1 << 4) as u8;
         }
-        bytes.resize(Self::SLOT_LEN, 0);
-        if has("reads the literal in halves") {
-            let lo = u32::from_le_bytes([bytes[20], bytes[21], bytes[22], bytes[23]]) & 0xffff;
-            let insns = [
-                0x816c_0000 + lo, // lwz r11,lo(r12)
-                0x818c_0004 + lo, // lwz r12,lo+4(r12)
-                0x798c_07c6,      // sldi r12,r12,32
-                0x7d8c_5b78,      // or r12,r12,r11
-                0x7d89_03a6,      // mtctr r12
-                0x4e80_0420,      // bctr
-            ];
-            bytes[20..24].copy_from_slice(&0x4800_0014_u32.to_le_bytes()); // b .+20
-            bytes[Ppc64::SLOT_LEN..].copy_from_slice(&insns.map(u32::to_le_bytes).concat());
+        if has("reads the literal twice") {
+            // In place of the first instruction: ld r11,lo(r12) before ld r12,lo(r12).
+            let ld = u32::from_le_bytes([bytes[20], bytes[21], bytes[22], bytes[23]]);
+            bytes.copy_within(4..20, 0);
+            bytes[16..20].copy_from_slice(&(ld & !(31 << 21) | 11 << 21).to_le_bytes());
         }
         Ok(Code::new(&bytes))
     }
 
     fn slot_target(at: Addr, code: &[u8]) -> Option<Addr> {
-        let target = Ppc64::slot_target(at, code.get(..Self::SLOT_LEN)?);
+        let target = Ppc64::slot_target(at, code);
         if has("reads slots from low memory only") {
             return target.filter(|target| *target < 1 << 48);
         }
@@ -182,6 +173,21 @@ impl FtraceRedirect for Wrong {
             }
             frame => frame,
         }
+    }
+}
+
+impl Patchable for Wrong {
+    const NOP_LEN: usize = Ppc64::NOP_LEN;
+
+    fn nop(code: &[u8]) -> Option<usize> {
+        if has("takes everything for a NOP") {
+            return code.get(3).map(|_| 4);
+        }
+        Ppc64::nop(code).filter(|_| !has("knows no NOP"))
+    }
+
+    fn landing_pad(code: &[u8]) -> usize {
+        Ppc64::landing_pad(code)
     }
 }
 
@@ -275,7 +281,7 @@ impl Unwind for Wrong {
 
 /// What is wrong, and the case that finds it. Not here: cases that compare a constant (H1.1 to H1.3, H2.1) or a golden file
 /// (H3.6, H4.2), that ask klp-core, its walker or the compiler
-/// (H6, H8.4.2.3, H8.4.3.2, H8.4.4.3, H9), that ppc64 is not asked (H3.5, H8.3.1, H8.4.5.1), and that
+/// (H6, H8.4.2.3, H8.4.3.2, H8.4.4.3, H9, H10.5), that ppc64 is not asked (H3.5, H8.3.1, H8.4.5.1, H10.6), and that
 /// finds by chance what H3.1 finds always (H3.9).
 const FAULTS: &[(&str, &str)] = &[
     ("strips too much", "H1.4"),
@@ -291,7 +297,7 @@ const FAULTS: &[(&str, &str)] = &[
     ("looks behind half an instruction", "H2.11"),
     ("clobbers an argument", "H3.1"),
     ("saves no TOC pointer", "H3.1"),
-    ("reads the literal in halves", "H3.1"),
+    ("reads the literal twice", "H3.1"),
     ("reads slots from low memory only", "H3.2"),
     ("takes anything for a slot", "H3.3"),
     ("rounds slots", "H3.4"),
@@ -343,6 +349,10 @@ const FAULTS: &[(&str, &str)] = &[
     ("skips trampolines", "H8.4.4.4"),
     ("trusts the first frame", "H8.4.6.1"),
     ("skips frames", "H8.5.1"),
+    ("knows no NOP", "H10.1"),
+    ("knows no NOP", "H10.2"),
+    ("knows no NOP", "H10.3"),
+    ("takes everything for a NOP", "H10.4"),
 ];
 
 fn outcome(id: &str, fault: &'static str) -> Outcome {

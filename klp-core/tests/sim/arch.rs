@@ -9,7 +9,7 @@ use klp_core::branch::{Branch, BranchError, BranchKind, BranchTarget, Code, Reac
 use klp_core::ftrace::{PatchSite, Redirected, Registers, RegsLayout, RegsNeeded, ReturnFrame, SiteError};
 use klp_core::reloc::{ByWay, RelocError, Relocation};
 use klp_core::unwind::{Cursor, Machine, Saved, Step, Unreliable, UnwindInfo};
-use klp_core::{Addr, Architecture, Endian, FarBranch, FtraceRedirect, Relocate, Unwind};
+use klp_core::{Addr, Architecture, Endian, FarBranch, FtraceRedirect, Patchable, Relocate, Unwind};
 
 pub(crate) struct Toy<const STUB: bool>;
 
@@ -129,6 +129,18 @@ impl<const STUB: bool> FarBranch for Toy<STUB> {
     fn slot_target(_at: Addr, code: &[u8]) -> Option<Addr> {
         let (&[FAR, 0, 0, 0, 0, 0, 0, 0], target) = code.split_first_chunk::<8>()? else { return None };
         target.first_chunk().map(|bytes| Addr::from_be_bytes(*bytes))
+    }
+}
+
+impl<const STUB: bool> Patchable for Toy<STUB> {
+    const NOP_LEN: usize = 4;
+
+    fn nop(code: &[u8]) -> Option<usize> {
+        code.starts_with(&NOP).then_some(4)
+    }
+
+    fn landing_pad(code: &[u8]) -> usize {
+        if code.starts_with(&PAD) { 4 } else { 0 }
     }
 }
 

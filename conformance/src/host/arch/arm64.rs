@@ -8,8 +8,9 @@ mod stacks;
 
 use klp_core::branch::{BranchKind, Reach};
 use klp_core::ftrace::RegsLayout;
+use klp_core::patchable::Lack;
 
-use super::super::description::{BlockSample, Description, Manuals, Slot};
+use super::super::description::{BlockSample, Description, Manuals, PatchableSample, Slot};
 use super::super::evaluate::{Machine, Next, number};
 use super::super::oracle::{Flow, Insn, Yaxpeax};
 
@@ -78,6 +79,97 @@ pub static DESCRIPTION: Description = Description {
         &["-fno-PIE", "-mgeneral-regs-only", "-mbranch-protection=bti+pac-ret"],
         &["-fno-PIE", "-mgeneral-regs-only", "-Os"],
         &["-fno-PIE", "-mgeneral-regs-only", "-mcmodel=large"],
+    ],
+    // Debian 6.1; Debian 6.12, where 8 bytes before the function hold a pointer to ftrace's ops; and room for slots.
+    patchable: &[
+        PatchableSample {
+            options: &["-fpatchable-function-entry=2", "-falign-functions=8"],
+            before: 0,
+            after: 8,
+            landing_pad: 0,
+            in_section: true,
+            one_nop: true,
+            lack: Some(Lack::Before { found: 0, needed: 24 }),
+        },
+        PatchableSample {
+            options: &[
+                "-fpatchable-function-entry=4,2",
+                "-falign-functions=8",
+                "-mbranch-protection=pac-ret",
+            ],
+            before: 8,
+            after: 8,
+            landing_pad: 0,
+            in_section: true,
+            one_nop: true,
+            lack: Some(Lack::Before { found: 8, needed: 24 }),
+        },
+        PatchableSample {
+            options: &[
+                "-fpatchable-function-entry=4,2",
+                "-falign-functions=8",
+                "-mbranch-protection=bti+pac-ret",
+            ],
+            before: 8,
+            after: 8,
+            landing_pad: 4,
+            in_section: true,
+            one_nop: true,
+            lack: Some(Lack::Before { found: 8, needed: 24 }),
+        },
+        PatchableSample {
+            options: &["-fpatchable-function-entry=2", "-falign-functions=8", "-mbranch-protection=bti"],
+            before: 0,
+            after: 8,
+            landing_pad: 4,
+            in_section: true,
+            one_nop: true,
+            lack: Some(Lack::Before { found: 0, needed: 24 }),
+        },
+        PatchableSample {
+            options: &["-fpatchable-function-entry=6,6", "-falign-functions=8"],
+            before: 24,
+            after: 0,
+            landing_pad: 0,
+            in_section: true,
+            one_nop: true,
+            lack: Some(Lack::Entry { found: 0, needed: 4 }),
+        },
+        PatchableSample {
+            options: &["-fpatchable-function-entry=7,6", "-falign-functions=8"],
+            before: 24,
+            after: 4,
+            landing_pad: 0,
+            in_section: true,
+            one_nop: true,
+            lack: None,
+        },
+        PatchableSample {
+            options: &[
+                "-fpatchable-function-entry=8,6",
+                "-falign-functions=8",
+                "-mbranch-protection=bti+pac-ret",
+            ],
+            before: 24,
+            after: 8,
+            landing_pad: 4,
+            in_section: true,
+            one_nop: true,
+            lack: None,
+        },
+        PatchableSample {
+            options: &[
+                "-fpatchable-function-entry=9,7",
+                "-falign-functions=16",
+                "-mbranch-protection=pac-ret",
+            ],
+            before: 28,
+            after: 8,
+            landing_pad: 0,
+            in_section: true,
+            one_nop: true,
+            lack: None,
+        },
     ],
     linker: &["--no-relax", "-z", "noexecstack"],
     stacks: stacks::STACKS,

@@ -8,8 +8,9 @@ mod stacks;
 
 use klp_core::branch::{BranchKind, BranchTarget, Reach};
 use klp_core::ftrace::RegsLayout;
+use klp_core::patchable::Lack;
 
-use super::super::description::{BlockSample, Description, Manuals, Slot};
+use super::super::description::{BlockSample, Description, Manuals, PatchableSample, Slot};
 use super::super::evaluate::{Machine, Next, number};
 use super::super::oracle::{Flow, Insn, PowerPc};
 
@@ -99,6 +100,27 @@ pub static DESCRIPTION: Description = Description {
             "-pg",
             "-mprofile-kernel",
         ],
+    ],
+    // gcc 12 makes room for a slot, and none for the branch to it that leaves the function intact.
+    patchable: &[
+        PatchableSample {
+            options: &["-fpatchable-function-entry=2,2"],
+            before: 8,
+            after: 0,
+            landing_pad: 0,
+            in_section: true,
+            one_nop: true,
+            lack: Some(Lack::Before { found: 8, needed: 40 }),
+        },
+        PatchableSample {
+            options: &["-fpatchable-function-entry=12,12", "-falign-functions=16"],
+            before: 48,
+            after: 0,
+            landing_pad: 0,
+            in_section: true,
+            one_nop: true,
+            lack: Some(Lack::Entry { found: 0, needed: 4 }),
+        },
     ],
     linker: &["--no-toc-optimize", "--no-tls-optimize", "--no-opd-optimize", "-z", "noexecstack"],
     stacks: stacks::STACKS,

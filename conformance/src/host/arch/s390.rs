@@ -7,8 +7,11 @@ mod stacks;
 
 use klp_core::branch::Reach;
 use klp_core::ftrace::RegsLayout;
+use klp_core::patchable::Lack;
 
-use super::super::description::{BlockSample, Description, Limits, Manuals, RelocSample, Slot, Value};
+use super::super::description::{
+    BlockSample, Description, Limits, Manuals, PatchableSample, RelocSample, Slot, Value,
+};
 use super::super::evaluate::{Machine, Next, number};
 use super::super::oracle::{Insn, SystemZ};
 
@@ -147,6 +150,63 @@ pub static DESCRIPTION: Description = Description {
         &["-fPIC", "-mpacked-stack", "-mbackchain", "-msoft-float", "-march=z15"],
         &["-fPIC", "-mpacked-stack", "-mbackchain", "-msoft-float", "-march=z10", "-Os"],
         &["-fno-PIC", "-mpacked-stack", "-mbackchain", "-msoft-float", "-march=z10"],
+    ],
+    // The kernel's, and room for slots.
+    patchable: &[
+        PatchableSample {
+            options: &["-mhotpatch=0,3"],
+            before: 0,
+            after: 6,
+            landing_pad: 0,
+            in_section: false,
+            one_nop: true,
+            lack: Some(Lack::Before { found: 0, needed: 32 }),
+        },
+        PatchableSample {
+            options: &["-mhotpatch=12,3"],
+            before: 24,
+            after: 6,
+            landing_pad: 0,
+            in_section: false,
+            one_nop: true,
+            lack: Some(Lack::Before { found: 24, needed: 32 }),
+        },
+        PatchableSample {
+            options: &["-mhotpatch=16,3"],
+            before: 32,
+            after: 6,
+            landing_pad: 0,
+            in_section: false,
+            one_nop: true,
+            lack: None,
+        },
+        PatchableSample {
+            options: &["-mhotpatch=20,6"],
+            before: 40,
+            after: 12,
+            landing_pad: 0,
+            in_section: false,
+            one_nop: true,
+            lack: None,
+        },
+        PatchableSample {
+            options: &["-mhotpatch=16,0"],
+            before: 32,
+            after: 0,
+            landing_pad: 0,
+            in_section: false,
+            one_nop: true,
+            lack: Some(Lack::Entry { found: 0, needed: 6 }),
+        },
+        PatchableSample {
+            options: &["-fpatchable-function-entry=20,16"],
+            before: 32,
+            after: 8,
+            landing_pad: 0,
+            in_section: true,
+            one_nop: false,
+            lack: None,
+        },
     ],
     linker: &["--no-relax", "-z", "noexecstack"],
     stacks: stacks::STACKS,

@@ -8,8 +8,11 @@ mod stacks;
 
 use klp_core::branch::Reach;
 use klp_core::ftrace::RegsLayout;
+use klp_core::patchable::Lack;
 
-use super::super::description::{BlockSample, Description, Limits, Manuals, RelocSample, Slot, Value};
+use super::super::description::{
+    BlockSample, Description, Limits, Manuals, PatchableSample, RelocSample, Slot, Value,
+};
 use super::super::evaluate::{Machine, Next, number};
 use super::super::oracle::{Flow, Iced, Insn};
 
@@ -130,6 +133,54 @@ pub static DESCRIPTION: Description = Description {
             "-fpatchable-function-entry=16,16",
         ],
         &["-mcmodel=kernel", "-fno-PIE", "-mno-red-zone", "-mno-sse", "-Os"],
+    ],
+    // Call padding of Debian 6.12, and room for slots.
+    patchable: &[
+        PatchableSample {
+            options: &["-fpatchable-function-entry=16,16", "-falign-functions=16", "-fcf-protection=branch"],
+            before: 16,
+            after: 0,
+            landing_pad: 4,
+            in_section: true,
+            one_nop: false,
+            lack: Some(Lack::Before { found: 16, needed: 40 }),
+        },
+        PatchableSample {
+            options: &["-fpatchable-function-entry=5", "-fcf-protection=none"],
+            before: 0,
+            after: 5,
+            landing_pad: 0,
+            in_section: true,
+            one_nop: false,
+            lack: Some(Lack::Before { found: 0, needed: 40 }),
+        },
+        PatchableSample {
+            options: &["-fpatchable-function-entry=48,48", "-falign-functions=16", "-fcf-protection=branch"],
+            before: 48,
+            after: 0,
+            landing_pad: 4,
+            in_section: true,
+            one_nop: false,
+            lack: Some(Lack::Entry { found: 0, needed: 5 }),
+        },
+        PatchableSample {
+            options: &["-fpatchable-function-entry=53,48", "-falign-functions=16", "-fcf-protection=branch"],
+            before: 48,
+            after: 5,
+            landing_pad: 4,
+            in_section: true,
+            one_nop: false,
+            lack: None,
+        },
+        PatchableSample {
+            options: &["-fpatchable-function-entry=45,40", "-falign-functions=8", "-fcf-protection=none"],
+            before: 40,
+            after: 5,
+            landing_pad: 0,
+            in_section: true,
+            one_nop: false,
+            lack: None,
+        },
     ],
     linker: &["--no-relax", "-z", "noexecstack"],
     stacks: stacks::STACKS,

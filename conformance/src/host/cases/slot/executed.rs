@@ -56,7 +56,8 @@ fn run<A: Architecture>(d: &Description, kind: BranchKind, changes: u32) -> Resu
     tools.write("slot.c", PROGRAM)?;
     tools.write("arch.S", d.slot.program)?;
     let [far0, far1] = [0, 1].map(|i| format!("-Wl,--section-start=.far{i}={:#x}", FUNCTIONS_AT[i]));
-    tools.program("slot", &["slot.c", "arch.S", &far0, &far1])
+    tools.program("slot", &["slot.c", "arch.S", &far0, &far1])?;
+    tools.emulate("slot")
 }
 
 pub(super) fn keeps_registers<A: Architecture>(d: &'static Description) -> Check {
