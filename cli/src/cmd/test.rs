@@ -26,29 +26,51 @@ pub(crate) struct Args {}
 /// Something failed, or nothing passed.
 pub(crate) fn run(_args: Args) -> Result<()> {
     let progress = Progress::new();
-    let mut counts = Counts::default();
+    let mut all = Tally::default();
     // First what downloads and builds nothing, so that a slip shows at once.
-    counts.add(lint(&progress, "formatting", &["fmt", "--all", "--check"], "fmt")?);
-    counts.add(lint(
+    all.add(lint(&progress, "formatting", &["fmt", "--all", "--check"], "fmt")?);
+    all.add(lint(
         &progress,
         "clippy",
         &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"],
         "clippy",
     )?);
-    counts.add(lint(&progress, "rustdoc", &["doc", "--workspace", "--no-deps", "--quiet"], "")?);
-    counts.add(tests(
+    all.add(lint(&progress, "rustdoc", &["doc", "--workspace", "--no-deps", "--quiet"], "")?);
+    all.add(tests(
         &progress,
         "unit and host tests",
         cargo().args(["test", "--workspace", "--no-fail-fast"]),
     )?);
-    counts.add(tests(&progress, "model checking", &mut model_checking())?);
-    counts.add(guest_suite(&progress)?);
+    all.add(tests(&progress, "model checking", &mut model_checking())?);
+    all.add(guest_suite(&progress)?);
     eprint!("\n{}", progress.summary());
-    println!("{counts}");
-    if !counts.is_success() {
+    // Once more, at the end: the report of a long run is often cut at its beginning.
+    for failure in &all.failures {
+        println!("failed: {failure}");
+    }
+    println!("{}", all.counts);
+    if !all.counts.is_success() {
         bail!("the tests did not pass");
     }
     Ok(())
+}
+
+/// What was run, and the names of what failed.
+#[derive(Debug, Default)]
+struct Tally {
+    counts: Counts,
+    failures: Vec<String>,
+}
+
+impl Tally {
+    fn add(&mut self, other: Tally) {
+        self.counts.add(other.counts);
+        self.failures.extend(other.failures);
+    }
+
+    fn failed(name: &str) -> Tally {
+        Tally { counts: Counts { failed: 1, ..Counts::default() }, failures: vec![name.to_owned()] }
+    }
 }
 
 fn cargo() -> Command {
@@ -58,24 +80,24 @@ fn cargo() -> Command {
 }
 
 /// Runs a check that says nothing when all is well. `component`: the rustup component it needs, if any.
-fn lint(progress: &Progress, name: &str, args: &[&str], component: &str) -> Result<Counts> {
+fn lint(progress: &Progress, name: &str, args: &[&str], component: &str) -> Result<Tally> {
     if !component.is_empty() {
         let probe =
             cargo().args([component, "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !probe.is_ok_and(|status| status.success()) {
             println!("skipped: {name}: cargo {component} is not installed; rustup component add {component}");
-            return Ok(Counts { skipped: 1, ..Counts::default() });
+            return Ok(Tally { counts: Counts { skipped: 1, ..Counts::default() }, ..Tally::default() });
         }
     }
     let output = progress
         .phase(name, |_| cargo().args(args).env("RUSTDOCFLAGS", "--deny warnings").output())
         .context("cannot run cargo")?;
     if output.status.success() {
-        return Ok(Counts { passed: 1, ..Counts::default() });
+        return Ok(Tally { counts: Counts { passed: 1, ..Counts::default() }, ..Tally::default() });
     }
     println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     println!("failed: {name}");
-    Ok(Counts { failed: 1, ..Counts::default() })
+    Ok(Tally::failed(name))
 }
 
 /// The engine with the model checker's atomics. In a directory of its own: a flag for all crates would have them all built
@@ -90,18 +112,26 @@ fn model_checking() -> Command {
 }
 
 /// Runs `cargo test`.
-fn tests(progress: &Progress, name: &str, command: &mut Command) -> Result<Counts> {
+fn tests(progress: &Progress, name: &str, command: &mut Command) -> Result<Tally> {
     let output = progress
         .phase(name, |_| command.stderr(Stdio::inherit()).output())
         .context("cannot run cargo test")?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let mut counts = libtest_counts(&text);
+    let mut tally = Tally { counts: libtest_counts(&text), failures: libtest_failures(&text) };
     if !output.status.success() {
         println!("{text}");
         // A test that does not compile or a process that died counts nothing by itself.
-        counts.failed = counts.failed.max(1);
+        if tally.counts.failed == 0 {
+            tally.add(Tally::failed(name));
+        }
     }
-    Ok(counts)
+    Ok(tally)
+}
+
+/// The names of the tests that failed (`test engine::fails ... FAILED`).
+fn libtest_failures(text: &str) -> Vec<String> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
+    lines.map(str::to_owned).collect()
 }
 
 /// Adds up the closing lines of all test binaries (`test result: ok. 3 passed; 0 failed; 1 ignored; …`).
@@ -122,28 +152,25 @@ fn libtest_counts(text: &str) -> Counts {
     counts
 }
 
-fn guest_suite(progress: &Progress) -> Result<Counts> {
+fn guest_suite(progress: &Progress) -> Result<Tally> {
     let mut args = conform::Args::everything(Suite::Guest);
     args.case = GROUPS.iter().map(|group| (*group).to_owned()).collect();
     let report = conform::report(&args, progress)?;
+    let mut failures = Vec::new();
     for result in &report.results {
         match &result.outcome {
             Outcome::Passed => {}
             Outcome::Failed(reason) => {
-                println!(
-                    "failed: {} {} {}: {reason}\n{}",
-                    result.place(),
-                    result.id,
-                    result.name,
-                    result.log
-                );
+                let failure = format!("{} {} {}: {reason}", result.place(), result.id, result.name);
+                println!("failed: {failure}\n{}", result.log);
+                failures.push(failure);
             }
             Outcome::Skipped(reason) => {
                 println!("skipped: {} {} {}: {reason}", result.place(), result.id, result.name);
             }
         }
     }
-    Ok(report.counts())
+    Ok(Tally { counts: report.counts(), failures })
 }
 
 #[cfg(test)]
@@ -152,8 +179,9 @@ mod tests {
 
     #[test]
     fn counts_of_all_test_binaries_are_added_up() {
-        let text = "running 2 tests\ntest result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s\n\
+        let text = "running 2 tests\ntest a::passes ... ok\ntest a::fails ... FAILED\ntest result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s\n\
             test result: FAILED. 3 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s\n";
         assert_eq!(libtest_counts(text), Counts { passed: 5, failed: 4, skipped: 1 });
+        assert_eq!(libtest_failures(text), ["a::fails"]);
     }
 }
