@@ -5,7 +5,8 @@
  * They are called through static calls: where the architecture patches them they are direct calls, which need no landing
  * pad at their target. A function whose address the kernel never takes has none (sealed by objtool on x86 with IBT).
  */
-#define pr_fmt(fmt) "livepatch: " fmt
+/* What the kernel's livepatch does not say. */
+#define pr_fmt(fmt) "klp: " fmt
 
 #include <linux/kallsyms.h>
 #include <linux/kprobes.h>
@@ -84,7 +85,8 @@ int klp_shim_kallsyms_init(void)
 	static_call_update(klp_lookup_name, (unsigned long (*)(const char *))lookup);
 	if (!klp_shim_resolve("kallsyms_lookup_size_offset", &size) || !klp_shim_resolve("ftrace_location", &location) ||
 	    !klp_shim_resolve("copy_from_kernel_nofault", &read) || !klp_shim_resolve("find_module", &find) ||
-	    !klp_shim_resolve("get_kprobe", &probe) || !klp_shim_resolve("idle_task", &idle) || !klp_shim_resolve(KLP_EACH_SYMBOL, &each))
+	    !klp_shim_resolve("get_kprobe", &probe) || !klp_shim_resolve("idle_task", &idle) ||
+	    !klp_shim_resolve(KLP_EACH_SYMBOL, &each))
 		return -ENOENT;
 	static_call_update(klp_lookup_size, (void *)(unsigned long)size);
 	static_call_update(klp_ftrace_location, (void *)(unsigned long)location);
@@ -201,7 +203,7 @@ bool klp_shim_object_loaded(const char *name)
 	/* A module that goes is freed when every CPU has left such a section. */
 	preempt_disable();
 	mod = static_call(klp_find_module)(name);
-	live = mod && READ_ONCE(mod->state) == MODULE_STATE_LIVE;
+	live = mod && klp_shim_module_alive(mod);
 	preempt_enable();
 	return live;
 }

@@ -41,22 +41,22 @@ void klp_shim_free(const void *memory)
 	kvfree(memory);
 }
 
-void klp_shim_log(unsigned int level, const char *line)
+void klp_shim_log(enum klp_log level, const char *line)
 {
 	switch (level) {
-	case 0:
+	case KLP_LOG_ERROR:
 		pr_err("%s\n", line);
 		break;
-	case 1:
+	case KLP_LOG_WARNING:
 		pr_warn("%s\n", line);
 		break;
-	case 2:
+	case KLP_LOG_NOTICE:
 		pr_notice("%s\n", line);
 		break;
-	case 3:
+	case KLP_LOG_DEBUG:
 		printk(KERN_DEBUG pr_fmt("%s\n"), line);
 		break;
-	default:
+	case KLP_LOG_HINT:
 		printk(KERN_NOTICE "klp: %s\n", line);
 	}
 }
@@ -115,20 +115,20 @@ void klp_shim_set_original(struct klp_original *original, void *func)
 #endif
 }
 
-int klp_shim_object_callback(struct klp_object *obj, unsigned int which)
+int klp_shim_object_callback(struct klp_object *obj, enum klp_callback which)
 {
 	switch (which) {
-	case 0:
+	case KLP_PRE_PATCH:
 		return obj->callbacks.pre_patch ? obj->callbacks.pre_patch(obj) : 0;
-	case 1:
+	case KLP_POST_PATCH:
 		if (obj->callbacks.post_patch)
 			obj->callbacks.post_patch(obj);
 		return 0;
-	case 2:
+	case KLP_PRE_UNPATCH:
 		if (obj->callbacks.pre_unpatch)
 			obj->callbacks.pre_unpatch(obj);
 		return 0;
-	default:
+	default: /* KLP_POST_UNPATCH */
 		if (obj->callbacks.post_unpatch)
 			obj->callbacks.post_unpatch(obj);
 		return 0;

@@ -81,6 +81,22 @@ enum klp_attr {
 	KLP_ATTR_FORCE,
 };
 
+/* KLP_LOG_HINT: what the kernel's livepatch does not say. */
+enum klp_log {
+	KLP_LOG_ERROR,
+	KLP_LOG_WARNING,
+	KLP_LOG_NOTICE,
+	KLP_LOG_DEBUG,
+	KLP_LOG_HINT,
+};
+
+enum klp_callback {
+	KLP_PRE_PATCH,
+	KLP_POST_PATCH,
+	KLP_PRE_UNPATCH,
+	KLP_POST_UNPATCH,
+};
+
 enum klp_node_kind {
 	KLP_NODE_PATCH,
 	KLP_NODE_OBJECT,
@@ -92,6 +108,7 @@ enum klp_node_kind {
 extern const struct klp_regs_layout klp_shim_regs_layout;
 /* Constant once the module is initialised; size 0 where there is no stub. */
 extern struct klp_range klp_shim_return_stub_text;
+extern u64 klp_shim_walks;
 extern int klp_shim_fail_nth;
 
 /* What there is of text; `graph` and `probe`: what is put in place of return addresses. Constant once initialised. */
@@ -111,7 +128,7 @@ struct klp_table {
 
 void *klp_shim_alloc(size_t size);
 void klp_shim_free(const void *memory);
-void klp_shim_log(unsigned int level, const char *line);
+void klp_shim_log(enum klp_log level, const char *line);
 
 void klp_shim_lock(void);
 void klp_shim_unlock(void);
@@ -143,7 +160,7 @@ void klp_shim_module_put(struct module *mod);
 
 /* Lets the patch module reach the original; NULL while its object is not loaded. */
 void klp_shim_set_original(struct klp_original *original, void *func);
-int klp_shim_object_callback(struct klp_object *obj, unsigned int which);
+int klp_shim_object_callback(struct klp_object *obj, enum klp_callback which);
 
 /* `work` runs on one CPU while all others wait; it must not sleep. */
 typedef void (*klp_work_fn)(void *context);
@@ -226,6 +243,10 @@ int klp_shim_sysfs_init(void);
 void klp_shim_sysfs_exit(void);
 /* What calls Rust to search stacks says so first, with its own frame. */
 void klp_shim_search_from(void *frame);
+/* Called with the engine's lock held. The module is in the first of its states in which its functions may be patched, or in it no more. */
+int klp_shim_module_comes(const struct module *mod);
+void klp_shim_module_came(const struct module *mod);
+bool klp_shim_module_alive(const struct module *mod);
 /* Whatever its state; it stays as long as the caller, or who called it, keeps it. */
 struct module *klp_shim_find_module(const char *name);
 int klp_shim_leave_init(void);

@@ -3,8 +3,6 @@
  * Stack walks for users, in /sys/kernel/debug/klp/stacks: every task's, or those of the pid that was written there.
  * In debugfs, since it is many lines and shows kernel addresses.
  */
-#define pr_fmt(fmt) "livepatch: " fmt
-
 #include <linux/cpu.h>
 #include <linux/debugfs.h>
 #include <linux/klp_stack.h>
@@ -33,6 +31,9 @@ module_param_named(stop_to_check, klp_stop_to_check, bool, 0600);
 MODULE_PARM_DESC(stop_to_check, "look at tasks with the machine stopped only, as on kernels without task_call_func");
 
 static struct dentry *klp_debug;
+
+/* How many stacks transitions have walked. */
+u64 klp_shim_walks;
 
 /* Whose stacks are shown; 0: everybody's. */
 static pid_t klp_shown_pid;
@@ -256,6 +257,7 @@ void klp_shim_stacks_init(void)
 	/* Nothing depends on debugfs; where there is none, these do nothing. */
 	klp_debug = debugfs_create_dir("klp", NULL);
 	debugfs_create_file("stacks", 0600, klp_debug, NULL, &klp_stacks_fops);
+	debugfs_create_u64("walks", 0400, klp_debug, &klp_shim_walks);
 }
 
 void klp_shim_stacks_exit(void)

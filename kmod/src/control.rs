@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! What users and the kernel ask of the engine: enable, disable, sysfs, modules that come and go.
+//! What users ask of the engine: enable, disable, sysfs.
 
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
@@ -20,8 +20,8 @@ use crate::{shadow, states};
 
 /// The engine, and what belongs to each patch outside of it.
 #[derive(Default)]
-struct Control {
-    engine: Engine<Kernel>,
+pub(crate) struct Control {
+    pub(crate) engine: Engine<Kernel>,
     modules: KList<PatchModule>,
     /// Milliseconds until the next look at the transition and at draining patches.
     backoff: u32,
@@ -48,17 +48,17 @@ unsafe impl Sync for Locked {}
 static CONTROL: Locked = Locked(UnsafeCell::new(None));
 
 /// The shim's mutex, held.
-struct Guard;
+pub(crate) struct Guard;
 
 impl Guard {
-    fn lock() -> Guard {
-        // SAFETY: process context; no caller holds it already (it is taken in this file's entry points only).
+    pub(crate) fn lock() -> Guard {
+        // SAFETY: process context; no caller holds it already (it is taken in entry points only).
         unsafe { ffi::klp_shim_lock() };
         tasks::forget_seen();
         Guard
     }
 
-    fn control(&mut self) -> &mut Control {
+    pub(crate) fn control(&mut self) -> &mut Control {
         // SAFETY: the mutex is held as long as `self` exists, and `self` is borrowed mutably.
         unsafe { (*CONTROL.0.get()).get_or_insert_with(Control::default) }
     }
@@ -71,7 +71,7 @@ impl Drop for Guard {
     }
 }
 
-fn to_ret(result: Result<(), Errno>) -> c_int {
+pub(crate) fn to_ret(result: Result<(), Errno>) -> c_int {
     result.map_or_else(|errno| -errno.0, |()| 0)
 }
 
@@ -135,7 +135,7 @@ impl Control {
     }
 
     /// Lets the patch modules see what became of their patches.
-    fn write_back(&mut self) {
+    pub(crate) fn write_back(&mut self) {
         for module in self.modules.iter() {
             if let Ok(known) = self.engine.patch(module.id) {
                 // SAFETY: we hold a reference on the patch's module, and the lock.
@@ -145,7 +145,7 @@ impl Control {
     }
 
     /// Lets callbacks see the module of this name, or that it is gone.
-    fn set_module(&self, name: &CStr, module: *mut c_void) {
+    pub(crate) fn set_module(&self, name: &CStr, module: *mut c_void) {
         for known in self.modules.iter() {
             // SAFETY: we hold a reference on the patch's module, and the lock.
             unsafe { patch_abi::set_module(known.patch, name, module) };
@@ -408,64 +408,6 @@ extern "C" fn klp_rs_work() -> c_uint {
         // SAFETY: taken in `klp_rs_enable_patch`.
         unsafe { ffi::klp_shim_module_put(module) };
     }
-}
-
-/// Does something for the module of this name, with the lock held, and lets patch modules see the result.
-///
-/// # Safety
-///
-/// `name` is a C string that lives during the call.
-unsafe fn for_module(
-    name: *const c_char,
-    goes: bool,
-    work: impl FnOnce(&mut Engine<Kernel>, &str) -> Result<(), Error<Name>>,
-) -> c_int {
-    // SAFETY: the caller's promise.
-    let name = unsafe { CStr::from_ptr(name) };
-    let Ok(text) = name.to_str() else { return 0 };
-    let mut guard = Guard::lock();
-    let control = guard.control();
-    if !goes {
-        // SAFETY: a C string; the module's own notifier calls us, so it is there.
-        control.set_module(name, unsafe { ffi::klp_shim_find_module(name.as_ptr()) });
-    }
-    let result = work(&mut control.engine, text);
-    if goes || result.is_err() {
-        control.set_module(name, core::ptr::null_mut());
-    }
-    control.write_back();
-    to_ret(result.map_err(|error| error.errno()))
-}
-
-/// A module is about to run; an error refuses it. `name` is a C string that lives during the call.
-#[unsafe(no_mangle)]
-extern "C" fn klp_rs_module_coming(name: *const c_char) -> c_int {
-    // SAFETY: the notifier passes the module's name.
-    unsafe { for_module(name, false, |engine, name| engine.object_coming(&Kernel, name)) }
-}
-
-/// A module's init function has run. As [`klp_rs_module_coming`].
-#[unsafe(no_mangle)]
-extern "C" fn klp_rs_module_live(name: *const c_char) {
-    // SAFETY: the notifier passes the module's name.
-    unsafe {
-        for_module(name, false, |engine, name| {
-            engine.object_live(&Kernel, name);
-            Ok(())
-        })
-    };
-}
-
-/// A module has run for the last time. As [`klp_rs_module_coming`].
-#[unsafe(no_mangle)]
-extern "C" fn klp_rs_module_going(name: *const c_char) {
-    // SAFETY: the notifier passes the module's name.
-    unsafe {
-        for_module(name, true, |engine, name| {
-            engine.object_going(&Kernel, name);
-            Ok(())
-        })
-    };
 }
 
 /// Reads a sysfs attribute into `value`.

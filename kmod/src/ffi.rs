@@ -2,6 +2,7 @@
 //! The border to the C shim: `shim/shim.h`, once more in Rust. Change both together.
 
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
+use core::sync::atomic::AtomicU64;
 
 use klp_core::ftrace::RegsLayout;
 use klp_core::platform::Range;
@@ -9,6 +10,19 @@ use klp_core::redirect::FuncRedirect;
 pub(crate) use klp_patch::abi::{KlpFunc, KlpObject, KlpOriginal, KlpPatch, KlpState};
 
 use crate::shadow::Shadow;
+
+/// `enum klp_log`.
+pub(crate) const LOG_ERROR: c_uint = 0;
+pub(crate) const LOG_WARNING: c_uint = 1;
+pub(crate) const LOG_NOTICE: c_uint = 2;
+pub(crate) const LOG_DEBUG: c_uint = 3;
+pub(crate) const LOG_HINT: c_uint = 4;
+
+/// `enum klp_callback`.
+pub(crate) const PRE_PATCH: c_uint = 0;
+pub(crate) const POST_PATCH: c_uint = 1;
+pub(crate) const PRE_UNPATCH: c_uint = 2;
+pub(crate) const POST_UNPATCH: c_uint = 3;
 
 /// `struct klp_module`.
 #[repr(C)]
@@ -113,6 +127,7 @@ pub(crate) type WorkFn = extern "C" fn(context: *mut c_void);
 unsafe extern "C" {
     pub(crate) static klp_shim_regs_layout: RegsLayout;
     pub(crate) static klp_shim_return_stub_text: Range;
+    pub(crate) static klp_shim_walks: AtomicU64;
     pub(crate) static klp_shim_leave_text: Range;
     pub(crate) static klp_shim_noinstr_text: Range;
     pub(crate) static klp_shim_signal_after_ms: c_uint;
@@ -141,6 +156,8 @@ unsafe extern "C" {
 
     pub(crate) fn klp_shim_object_loaded(name: *const c_char) -> bool;
     pub(crate) fn klp_shim_find_module(name: *const c_char) -> *mut c_void;
+    pub(crate) fn klp_shim_module_comes(module: *const c_void) -> c_int;
+    pub(crate) fn klp_shim_module_came(module: *const c_void);
     pub(crate) fn klp_shim_each_symbol(
         object: *const c_char,
         name: *const c_char,

@@ -8,7 +8,8 @@
 //! | `platform` | [`klp_core::Platform`] over the shim |
 //! | `callback` | the ftrace callback |
 //! | `patch_abi` | `struct klp_patch` read into the engine's model |
-//! | `control` | enabling, disabling, transitions, draining: what users and the kernel ask for |
+//! | `control` | enabling, disabling, transitions, draining: what users ask for |
+//! | `modules` | modules that come and go |
 //! | `shadow` | shadow variables |
 //! | `stacks` | stack walks in the running kernel |
 //! | `states` | system states, as callbacks ask for them |
@@ -23,6 +24,7 @@ mod alloc;
 mod callback;
 mod control;
 mod ffi;
+mod modules;
 mod patch_abi;
 mod platform;
 mod shadow;

@@ -133,10 +133,10 @@ impl Platform for Kernel {
 
     fn callback(&self, object: *mut KlpObject, which: Callback) -> Result<(), Errno> {
         let which = match which {
-            Callback::PrePatch => 0,
-            Callback::PostPatch => 1,
-            Callback::PreUnpatch => 2,
-            Callback::PostUnpatch => 3,
+            Callback::PrePatch => ffi::PRE_PATCH,
+            Callback::PostPatch => ffi::POST_PATCH,
+            Callback::PreUnpatch => ffi::PRE_UNPATCH,
+            Callback::PostUnpatch => ffi::POST_UNPATCH,
         };
         // SAFETY: the object belongs to a patch module that stays as long as the engine knows the patch.
         errno(unsafe { ffi::klp_shim_object_callback(object, which) })
@@ -263,11 +263,11 @@ impl Platform for Kernel {
         let mut text = Text::<LINE>::default();
         let _ = text.write_fmt(line);
         let mut number: c_uint = match level {
-            Level::Error => 0,
-            Level::Warning => 1,
-            Level::Notice => 2,
-            Level::Debug => 3,
-            Level::Hint => HINT,
+            Level::Error => ffi::LOG_ERROR,
+            Level::Warning => ffi::LOG_WARNING,
+            Level::Notice => ffi::LOG_NOTICE,
+            Level::Debug => ffi::LOG_DEBUG,
+            Level::Hint => ffi::LOG_HINT,
         };
         for byte in &mut text.bytes {
             if *byte == b'\n' {
@@ -277,13 +277,11 @@ impl Platform for Kernel {
         for line in text.bytes[..text.len].split_inclusive(|byte| *byte == 0) {
             // SAFETY: each line ends in a zero byte: its own, or the one behind the text.
             unsafe { ffi::klp_shim_log(number, line.as_ptr().cast()) };
-            number = HINT;
+            number = ffi::LOG_HINT;
         }
     }
 }
 
-/// What the shim logs as a hint.
-const HINT: c_uint = 4;
 /// Longest text for the log. The kernel's own lines end after 1 KiB.
 const LINE: usize = 512;
 /// KSYM_NAME_LEN of `include/linux/kallsyms.h`, in the newer kernels.

@@ -415,7 +415,7 @@ pub(crate) extern "C" fn klp_rs_report_stack() {
     let Some(What { pid, comm, reason, stack, sp, words }) = UNEXPECTED.take() else { return };
     let comm = core::str::from_utf8(&comm).unwrap_or("?").trim_end_matches('\0');
     Kernel.log(
-        Level::Warning,
+        Level::Hint,
         format_args!(
             "the stack of task {pid} ({comm}) cannot be walked ({}): {reason}; it is {:#x} to {:#x}; please report this",
             reason.name(),
@@ -429,6 +429,6 @@ pub(crate) extern "C" fn klp_rs_report_stack() {
             break;
         }
         let [a, b, c, d] = [words[0], words[1], words[2], words[3]];
-        Kernel.log(Level::Warning, format_args!("{addr:016x}: {a:016x} {b:016x} {c:016x} {d:016x}"));
+        Kernel.log(Level::Hint, format_args!("{addr:016x}: {a:016x} {b:016x} {c:016x} {d:016x}"));
     }
 }

@@ -11,6 +11,7 @@
 
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
+use core::sync::atomic::Ordering;
 
 use klp_core::engine::code::Code;
 use klp_core::patch::Leave;
@@ -109,6 +110,8 @@ fn has_left(task: &KlpTask, code: Code<'_>, leave: Leave) -> Result<(), Hold> {
     if leave == Leave::Kernel && task.is_user {
         return Err(Hold::InKernel);
     }
+    // SAFETY: only ever written so; debugfs reads it.
+    unsafe { &ffi::klp_shim_walks }.fetch_add(1, Ordering::Relaxed);
     let mut inside = None;
     let walked = walk_task_again(task, &SEEN, |frame| match code.held_at(frame) {
         Some(pc) => {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /* The module whose functions are patched, and /proc/test_target: a file for each, whose reader calls it. */
+#include <linux/delay.h>
 #include <linux/module.h>
 #include <linux/proc_fs.h>
 
@@ -73,8 +74,21 @@ static const struct {
 };
 
 /* What test_value() said to this module's own init function: a patch must be in place by then. */
+/* Whether the init function waits, and may go on. */
+static bool init_waits;
+module_param(init_waits, bool, 0400);
+static bool init_goes;
+module_param(init_goes, bool, 0600);
+
 static int value_at_init;
 module_param(value_at_init, int, 0400);
+
+/* Not of the section that is freed after the init function: it can be patched. */
+static noinline void test_init_wait(void)
+{
+	while (!READ_ONCE(init_goes))
+		msleep(20);
+}
 
 static int __init target_init(void)
 {
@@ -84,6 +98,8 @@ static int __init target_init(void)
 
 	if (!directory)
 		return -ENOMEM;
+	if (init_waits)
+		test_init_wait();
 	value_at_init = test_value();
 	for (i = 0; i < ARRAY_SIZE(files); i++) {
 		if (!proc_create_single(files[i].name, 0444, directory, files[i].show)) {
