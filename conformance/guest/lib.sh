@@ -123,6 +123,15 @@ disable() {
     echo 0 >"$KLP_SYS/$1/enabled" || fail "cannot disable $1"
 }
 
+# in_transition PATCH, settled PATCH
+in_transition() {
+    [ "$(says "$KLP_SYS/$1/transition")" = 1 ]
+}
+
+settled() {
+    [ "$(says "$KLP_SYS/$1/transition")" = 0 ]
+}
+
 is_gone() {
     [ ! -d "$KLP_SYS/$1" ]
 }

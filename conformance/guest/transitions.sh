@@ -44,15 +44,6 @@ count_from_now() {
     echo 0 >$UNIVERSE/tally
 }
 
-# in_transition PATCH, settled PATCH
-in_transition() {
-    [ "$(says "$KLP_SYS/$1/transition")" = 1 ]
-}
-
-settled() {
-    [ "$(says "$KLP_SYS/$1/transition")" = 0 ]
-}
-
 # blocked PATCH: who holds it up, for messages.
 blocked() {
     echo "blocked: $(cat "$KLP_SYS/$1/blocked" 2>&1 | head -n 5); kernel log: $(klog | tail -n 5)"

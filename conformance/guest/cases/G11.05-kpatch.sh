@@ -4,7 +4,8 @@
 # source: reference/2014-consistency-models.txt, LEAVE_PATCHED_SET and SWITCH_KERNEL
 # cpus: 4
 . "${KLP_LIB%/*}/transitions.sh"
-load test_universe
+# All have to be at rest at one moment, on a machine that may be slow.
+load test_universe rest_us=10000
 hammer ten pair
 cycles 3 $KPATCH $CALLERS
 hammer_off

@@ -33,7 +33,6 @@ for model in $HYBRID $KPATCH; do
     remove test_universe_1
     expect "$(here) $(which)" "0 0" "unpatched, flags $model"
 done
-grep -q "signaling remaining tasks" "$KLP_TMP/klog" 2>/dev/null && fail "somebody had to be woken"
 klog >"$KLP_TMP/klog"
 grep -q "signaling remaining tasks" "$KLP_TMP/klog" && fail "somebody had to be woken"
 kill -CONT $stopped

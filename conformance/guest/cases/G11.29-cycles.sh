@@ -7,12 +7,13 @@
 . "${KLP_LIB%/*}/transitions.sh"
 : "${KLP_CYCLES:=$(sed -n 's/.*klp_cycles=\([0-9]*\).*/\1/p' /proc/cmdline)}"
 : "${KLP_CYCLES:=15}"
-load test_universe
+# Pressure, with gaps in which the patches come and go: on an emulated machine it would leave them little time.
+load test_universe rest_us=2000
 hammer ten
 # Until the case ends.
-while :; do sh -c 'true | cat; : $(cat /proc/self/stat)'; done >/dev/null 2>&1 &
+while :; do sh -c 'true | cat; : $(cat /proc/self/stat)'; usleep 5000; done >/dev/null 2>&1 &
 pressure=$!
-while :; do dd if=/dev/zero of="$KLP_TMP/io" bs=64k count=16 conv=fsync; rm "$KLP_TMP/io"; done 2>/dev/null &
+while :; do dd if=/dev/zero of="$KLP_TMP/io" bs=64k count=16 conv=fsync; rm "$KLP_TMP/io"; usleep 5000; done 2>/dev/null &
 pressure="$pressure $!"
 (
     trap : USR1
@@ -24,7 +25,8 @@ while :; do
     usleep 5000
 done &
 pressure="$pressure $target $!"
-while :; do
+rm -f "$KLP_TMP/enough"
+while [ ! -e "$KLP_TMP/enough" ]; do
     insmod "$KLP_MODULES/test_target.ko" 2>/dev/null
     usleep 50000
     rmmod test_target 2>/dev/null
@@ -36,6 +38,8 @@ back() {
     settled test_universe_1 && echo 0 >$KLP_SYS/test_universe_1/enabled
     is_gone test_universe_1
 } 2>/dev/null
+walks=/sys/kernel/debug/klp/walks
+before=$(says $walks)
 start=$(hundredths)
 for cycle in $(seq "$KLP_CYCLES"); do
     load test_universe_1 functions=which,add,ten value=1
@@ -53,8 +57,11 @@ for cycle in $(seq "$KLP_CYCLES"); do
     gone test_universe_1
 done
 took=$(($(hundredths) - start))
-note "$KLP_CYCLES cycles in $((took / 100)) s with $(ls -d /proc/[0-9]* | wc -l) tasks, $(cut -d ' ' -f 1 /proc/loadavg) of load"
-{ kill $loader $pressure; wait $loader; rmmod test_target; } 2>/dev/null
+note "$KLP_CYCLES cycles in $((took / 100)) s with $(ls -d /proc/[0-9]* | wc -l) tasks, $(cut -d ' ' -f 1 /proc/loadavg) of load, $(($(says $walks) - before)) stacks walked"
+[ "$(says $walks)" -gt "$before" ] || fail "no stack was walked"
+touch "$KLP_TMP/enough"
+wait $loader
+kill $pressure
 hammer_off
 expect_whole
 unload test_universe

@@ -6,9 +6,6 @@
 said() {
     klog | sed -n 's/.*\(test_api_[123]\): \([a-z_]*\) vmlinux /\1 \2 /p'
 }
-settled() {
-    [ "$(says $KLP_SYS/$1/transition)" = 0 ]
-}
 
 load test_target
 load test_api_1 ids=1 versions=1

@@ -5,6 +5,7 @@
  *	tasks threads N		N threads asleep in ppoll(2), which share all they have
  *	tasks trace PID		another process, stopped as a debugger stops it
  *	tasks spin		in user mode, and never in the kernel of its own accord
+ *	tasks read FILE		in one read(2), which no library repeats; then it ends with 0, or 100 and the error number
  *
  * Without a C library: there need not be one for the target. Exit status 1: the arguments are wrong, 2: the kernel refused.
  */
@@ -14,13 +15,15 @@
 /* include/uapi/linux/ptrace.h, wait.h */
 #define PTRACE_ATTACH 16
 #define WALL 0x40000000
+/* include/uapi/linux/fcntl.h */
+#define AT_FDCWD -100
 
 /*
  * For each architecture: system call numbers (arch/.../include/uapi/asm/unistd*.h, syscall.tbl); a system call of four
  * arguments; a thread that sleeps for ever. The thread has its parent's stack, so it must not use any.
  */
 #if defined(__x86_64__)
-enum { CLONE = 56, WAIT4 = 61, PTRACE = 101, EXIT_GROUP = 231, PPOLL = 271 };
+enum { READ = 0, OPENAT = 257, CLONE = 56, WAIT4 = 61, PTRACE = 101, EXIT_GROUP = 231, PPOLL = 271 };
 
 asm(".globl _start\n_start: mov %rsp, %rdi; and $-16, %rsp; call start");
 
@@ -46,7 +49,7 @@ static long start_sleeper(void)
 	return result;
 }
 #elif defined(__aarch64__)
-enum { PPOLL = 73, EXIT_GROUP = 94, PTRACE = 117, CLONE = 220, WAIT4 = 260 };
+enum { OPENAT = 56, READ = 63, PPOLL = 73, EXIT_GROUP = 94, PTRACE = 117, CLONE = 220, WAIT4 = 260 };
 
 asm(".globl _start\n_start: mov x0, sp; bl start");
 
@@ -76,7 +79,7 @@ static long start_sleeper(void)
 	return x0;
 }
 #elif defined(__powerpc64__)
-enum { PTRACE = 26, WAIT4 = 114, CLONE = 120, EXIT_GROUP = 234, PPOLL = 281 };
+enum { READ = 3, PTRACE = 26, WAIT4 = 114, CLONE = 120, EXIT_GROUP = 234, PPOLL = 281, OPENAT = 286 };
 
 /* Entered with r12 as a function is, by ELFv2. */
 asm(".globl _start\n_start: addis 2, 12, .TOC.-_start@ha; addi 2, 2, .TOC.-_start@l;"
@@ -112,7 +115,7 @@ static long start_sleeper(void)
 	return r3;
 }
 #elif defined(__s390x__)
-enum { PTRACE = 26, WAIT4 = 114, CLONE = 120, EXIT_GROUP = 248, PPOLL = 302 };
+enum { READ = 3, PTRACE = 26, WAIT4 = 114, CLONE = 120, EXIT_GROUP = 248, OPENAT = 288, PPOLL = 302 };
 
 asm(".globl _start\n_start: lgr %r2, %r15; aghi %r15, -160; xc 0(8, %r15), 0(%r15); brasl %r14, start");
 
@@ -186,6 +189,16 @@ static int run(long count, char **words)
 		if (call(PTRACE, PTRACE_ATTACH, pid, 0, 0) < 0 || call(WAIT4, pid, 0, WALL, 0) < 0)
 			return 2;
 		sleep_for_ever();
+	}
+	if (count == 3 && equal(words[1], "read")) {
+		char byte;
+		long file = call(OPENAT, AT_FDCWD, (long)words[2], 0, 0);
+		long result;
+
+		if (file < 0)
+			return 2;
+		result = call(READ, file, (long)&byte, 1, 0);
+		return result < 0 ? 100 - result : 0;
 	}
 	if (count == 2 && equal(words[1], "spin"))
 		for (;;)

@@ -3,7 +3,8 @@
  * /proc/test_universe: tasks that call functions which are patched meanwhile, and which universe these were of.
  *
  *	which		read: the universe of universe_which()
- *	ten, pair	each read(2), of which there is no end, does work once, and sleeps in its middle
+ *	ten, pair	each read(2), of which there is no end, does work once, and sleeps in its middle; and then, for as many
+ *			microseconds as the parameter "rest_us" says or up to twice as long, outside of what is patched
  *	tally		read: what that work came to; write anything: counted from 0
  *	sleep, nap	who reads it sleeps in a function that may be patched; then gets that function's universe, and that of
  *			universe_which() called after it in the same system call

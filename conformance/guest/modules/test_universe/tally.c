@@ -6,6 +6,7 @@
  */
 #include <linux/atomic.h>
 #include <linux/delay.h>
+#include <linux/moduleparam.h>
 #include <linux/sched.h>
 #include <linux/string.h>
 
@@ -47,10 +48,13 @@ void universe_pause(void)
 	usleep_range(50, 150);
 }
 
-/* After it: longer, so that in most looks at all tasks none is at work. */
+static unsigned int rest_us = 500;
+module_param(rest_us, uint, 0600);
+
+/* After it. */
 void universe_rest(void)
 {
-	usleep_range(500, 1000);
+	usleep_range(rest_us, 2 * rest_us);
 }
 
 void universe_work(enum universe_work work)
