@@ -49,7 +49,9 @@ pub enum Code {
     NotText,
     /// A function of the kernel or of a module.
     Function,
-    /// Text that was discarded after boot. Whoever called from there never returns (`start_kernel`); the bytes are gone.
+    /// Text that was discarded after boot, on the stack of the task that booted the kernel: what it called from there never
+    /// returns (`start_kernel`), and the bytes are gone. On any other stack such an address is [`NotText`](Self::NotText):
+    /// the memory is somebody's data now, and pointers to it are everywhere.
     Discarded,
     /// Entry code: it has no frames that a walk could step over, only register blocks, and the bottom.
     Entry,

@@ -64,6 +64,8 @@ struct klp_task {
 	u64 floor;
 	/* Whether it returns to user mode at times. */
 	bool is_user;
+	/* Whether the kernel booted in it: it came from text that has been discarded since. */
+	bool booted;
 };
 
 struct klp_module {

@@ -71,6 +71,7 @@ void klp_shim_show_task(struct klp_task *shown, struct task_struct *task)
 		.task = task,
 		.pid = task->pid,
 		.is_user = !(task->flags & KLP_NEVER_USER),
+		.booted = task == &init_task,
 		.start = KLP_START_NO_STACK,
 	};
 	memcpy(shown->comm, task->comm, sizeof(shown->comm));

@@ -58,6 +58,7 @@ pub(crate) struct KlpTask {
     pub(crate) graph_size: u64,
     pub(crate) floor: u64,
     pub(crate) is_user: bool,
+    pub(crate) booted: bool,
 }
 
 /// `KLP_START_SWITCHED_OUT`

@@ -122,7 +122,7 @@ impl Machine for Live<'_> {
                 _ => Code::Function,
             };
         }
-        if inside(text.init, pc) {
+        if self.task.booted && inside(text.init, pc) {
             return Code::Discarded;
         }
         if self.is_module_text(pc) {

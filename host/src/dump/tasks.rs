@@ -30,6 +30,8 @@ pub struct Task {
     pub stack: Option<Range>,
     /// The address above its highest frame.
     pub bottom: Addr,
+    /// Whether the kernel booted in it.
+    pub booted: bool,
     /// What the context switch saved.
     pub saved: Saved,
     /// What marks a return stack as this task's.
@@ -162,6 +164,8 @@ impl Reader<'_> {
             dead: state & layout.need("TASK_DEAD")? != 0,
             stack: (start != 0 && kept).then_some(Range { start, size: layout.need("THREAD_SIZE")? }),
             bottom: start.wrapping_add(layout.need(kind)?),
+            // The first CPU's: init_task of init/init_task.c.
+            booted: pid == 0 && self.comm(addr) == "swapper/0",
             saved: Saved {
                 sp: word("task_struct.sp")?,
                 pc: if has("task_struct.pc") { word("task_struct.pc")? } else { 0 },

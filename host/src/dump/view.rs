@@ -113,7 +113,10 @@ impl Machine for View<'_> {
                 Some(mapping) if mapping.exec => Code::Generated,
                 _ => Code::NotText,
             },
-            |(_, code)| *code,
+            |(_, code)| match code {
+                Code::Discarded if !self.task.booted => Code::NotText,
+                code => *code,
+            },
         )
     }
 

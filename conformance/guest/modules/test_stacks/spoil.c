@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /* A stack that is broken while its task sleeps: a return address that is none. */
+#include <linux/moduleparam.h>
 #include <linux/sched/task_stack.h>
 
 #include "stacks.h"
+
+/* What is written in place of the return address; 0: where the task is. */
+static unsigned long spoil_with;
+module_param(spoil_with, ulong, 0600);
 
 /* What the words were. */
 #define MAX_SPOILED 16
@@ -28,7 +33,7 @@ static int spoil_held(struct task_struct *task, void *data)
 			continue;
 		spoiled[spoiled_count].word = word;
 		spoiled[spoiled_count++].was = *word;
-		*word = (u64)task;
+		*word = spoil_with ?: (u64)task;
 	}
 	return spoiled_count ? 0 : -ENOENT;
 }
