@@ -3,12 +3,13 @@
 #define pr_fmt(fmt) "livepatch: " fmt
 
 #include <linux/delay.h>
+#include <linux/err.h>
+#include <linux/kthread.h>
 #include <linux/livepatch.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/slab.h>
-#include <linux/workqueue.h>
 
 #include "shim.h"
 
@@ -76,10 +77,11 @@ void klp_shim_sleep(unsigned int ms)
 	msleep(ms);
 }
 
-static void klp_do_work(struct work_struct *work);
-static DECLARE_DELAYED_WORK(klp_work, klp_do_work);
+/* A thread of our own: one of a workqueue's would hold up, by looking, each patch of the functions that lead to its work. */
+static struct kthread_worker *klp_worker;
+static struct kthread_delayed_work klp_work;
 
-static void klp_do_work(struct work_struct *work)
+static void klp_do_work(struct kthread_work *work)
 {
 	unsigned int again;
 
@@ -87,12 +89,12 @@ static void klp_do_work(struct work_struct *work)
 	again = klp_rs_work();
 	/* Does nothing if somebody has asked for it meanwhile, who may want it sooner. */
 	if (again)
-		queue_delayed_work(system_long_wq, &klp_work, msecs_to_jiffies(again));
+		kthread_queue_delayed_work(klp_worker, &klp_work, msecs_to_jiffies(again));
 }
 
 void klp_shim_schedule_work(unsigned int delay_ms)
 {
-	mod_delayed_work(system_long_wq, &klp_work, msecs_to_jiffies(delay_ms));
+	kthread_mod_delayed_work(klp_worker, &klp_work, msecs_to_jiffies(delay_ms));
 }
 
 u64 klp_shim_now_ms(void)
@@ -146,14 +148,23 @@ static int __init klp_init(void)
 		ret = klp_shim_leave_init();
 	if (ret)
 		return ret;
+	kthread_init_delayed_work(&klp_work, klp_do_work);
+	klp_worker = kthread_create_worker(0, KBUILD_MODNAME);
+	if (IS_ERR(klp_worker))
+		return PTR_ERR(klp_worker);
 	ret = klp_shim_sysfs_init();
 	if (ret)
-		return ret;
+		goto no_sysfs;
 	ret = klp_shim_modules_init();
 	if (ret)
-		klp_shim_sysfs_exit();
-	else
-		klp_shim_stacks_init();
+		goto no_modules;
+	klp_shim_stacks_init();
+	return 0;
+
+no_modules:
+	klp_shim_sysfs_exit();
+no_sysfs:
+	kthread_destroy_worker(klp_worker);
 	return ret;
 }
 
@@ -162,7 +173,8 @@ static void __exit klp_exit(void)
 {
 	klp_shim_modules_exit();
 	klp_shim_stacks_exit();
-	cancel_delayed_work_sync(&klp_work);
+	kthread_cancel_delayed_work_sync(&klp_work);
+	kthread_destroy_worker(klp_worker);
 	klp_shim_leave_exit();
 	klp_shim_sysfs_exit();
 	klp_shim_search_from(__builtin_frame_address(0));
