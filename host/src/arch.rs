@@ -42,7 +42,7 @@ pub struct Qemu {
     pub package: &'static str,
     /// The emulator of user programs.
     pub user: &'static str,
-    /// Machine, CPU and accelerator arguments. The CPU is pinned so that results repeat.
+    /// Machine and CPU arguments. The CPU is pinned so that results repeat.
     pub machine: &'static [&'static str],
     /// The kernel's name for the first console (`console=`).
     pub console: &'static str,
@@ -85,9 +85,7 @@ pub static ARCHES: &[Arch] = &[
             binary: "qemu-system-x86_64",
             package: "qemu-system-x86",
             user: "qemu-x86_64",
-            // One thread. With several, a stress run on 6.1 panicked once ("int3: 0000" at a function whose ftrace site was
-            // being switched); the cause is not established, QEMU's handling of code that another CPU changes is suspected.
-            machine: &["-machine", "pc", "-accel", "tcg,thread=single", "-cpu", "max"],
+            machine: &["-machine", "pc", "-cpu", "max"],
             console: "ttyS0",
             channel: &["-serial", "chardev:channel"],
             channel_tty: "ttyS1",
@@ -111,7 +109,7 @@ pub static ARCHES: &[Arch] = &[
             binary: "qemu-system-aarch64",
             package: "qemu-system-arm",
             user: "qemu-aarch64",
-            machine: &["-machine", "virt,gic-version=3", "-accel", "tcg,thread=multi", "-cpu", "cortex-a57"],
+            machine: &["-machine", "virt,gic-version=3", "-cpu", "cortex-a57"],
             console: "ttyAMA0",
             // The machine's second UART is only in newer QEMUs.
             channel: &["-device", "pci-serial,chardev=channel"],
@@ -143,8 +141,6 @@ pub static ARCHES: &[Arch] = &[
                 "pseries,cap-htm=off,cap-ccf-assist=off,x-vof=on",
                 "-prom-env",
                 "auto-boot?=true",
-                "-accel",
-                "tcg,thread=multi",
                 "-cpu",
                 "power9",
             ],
@@ -171,7 +167,7 @@ pub static ARCHES: &[Arch] = &[
             binary: "qemu-system-s390x",
             package: "qemu-system-misc",
             user: "qemu-s390x",
-            machine: &["-machine", "s390-ccw-virtio", "-accel", "tcg,thread=multi", "-cpu", "max"],
+            machine: &["-machine", "s390-ccw-virtio", "-cpu", "max"],
             console: "ttysclp0",
             // The machine has one SCLP console, so the second terminal is a virtio one.
             channel: &["-device", "virtio-serial-ccw", "-device", "virtconsole,chardev=channel"],

@@ -26,8 +26,9 @@ patch_of() {
     fi
     remove test_passthrough
 }
+# Not worker_thread: a worker that is born meanwhile stays in the replacement until it has been idle for five minutes.
 for function in synchronize_rcu call_rcu rcu_gp_fqs_loop rcu_core vfs_write ksys_write kernfs_fop_write_iter do_init_module \
-    process_one_work worker_thread queue_delayed_work_on smpboot_thread_fn cpu_stopper_thread multi_cpu_stop stop_machine \
+    process_one_work queue_delayed_work_on smpboot_thread_fn cpu_stopper_thread multi_cpu_stop stop_machine \
     ftrace_modify_all_code; do
     grep -qx "$function" $KLP_TRACING/available_filter_functions || continue
     patch_of $function
