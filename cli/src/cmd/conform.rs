@@ -46,7 +46,7 @@ pub(crate) struct Args {
     #[arg(short, value_name = "N", default_value_t = 2)]
     jobs: usize,
     /// Seconds that one guest may take
-    #[arg(long, value_name = "S", default_value_t = 1200)]
+    #[arg(long, value_name = "S", default_value_t = 2400)]
     timeout: u64,
 }
 
@@ -88,6 +88,7 @@ impl Args {
     fn wants(&self, suite: Suite) -> bool {
         let letters = match suite {
             Suite::Host => ['H', 'H'],
+            // B1: what the modules' code uses.
             Suite::Guest => ['G', 'B'],
             Suite::Kselftest => ['K', 'K'],
             Suite::All => return false,
@@ -106,7 +107,7 @@ impl Args {
             junit: None,
             html: None,
             jobs: 2,
-            timeout: 1200,
+            timeout: 2400,
         }
     }
 }
