@@ -6,6 +6,10 @@
 # timeout: 120
 . "${KLP_LIB%/*}/transitions.sh"
 load test_universe
+# By default what fits into an eighth of the memory (set_max_threads in kernel/fork.c): too few where stacks are large.
+limit=/proc/sys/kernel/threads-max
+before=$(says $limit)
+echo 20000 >$limit
 "${KLP_LIB%/*}/tasks" threads 2500 &
 user=$!
 echo "rest 2500" >$UNIVERSE/threads || fail "no threads can be started"
@@ -31,4 +35,7 @@ settle test_universe_1
 remove test_universe_1
 kill $user
 echo stop >$UNIVERSE/threads
+are_gone() { [ "$(tasks)" -lt 1000 ]; }
+wait_for 30 are_gone || fail "$(tasks) tasks are still there"
+echo "$before" >$limit
 unload test_universe
