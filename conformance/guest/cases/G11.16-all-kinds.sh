@@ -3,6 +3,7 @@
 # name: tasks that spin in user mode on every CPU, are stopped, traced, zombies, or idle, hold nothing up
 # source: Documentation/livepatch/livepatch.rst, 3 Consistency model
 # cpus: 4
+# timeout: 240
 . "${KLP_LIB%/*}/transitions.sh"
 load test_universe
 tasks=${KLP_LIB%/*}/tasks
