@@ -245,7 +245,7 @@ int klp_shim_sysfs_init(void);
 void klp_shim_sysfs_exit(void);
 /* What calls Rust to search stacks says so first, with its own frame. */
 void klp_shim_search_from(void *frame);
-/* Called with the engine's lock held. The module is in the first of its states in which its functions may be patched, or in it no more. */
+/* Under the engine's lock: the module's init function is still to return; it has, or never will; its functions may be patched. */
 int klp_shim_module_comes(const struct module *mod);
 void klp_shim_module_came(const struct module *mod);
 bool klp_shim_module_alive(const struct module *mod);

@@ -68,6 +68,10 @@ impl Tally {
         self.failures.extend(other.failures);
     }
 
+    fn of(counts: Counts) -> Tally {
+        Tally { counts, failures: Vec::new() }
+    }
+
     fn failed(name: &str) -> Tally {
         Tally { counts: Counts { failed: 1, ..Counts::default() }, failures: vec![name.to_owned()] }
     }
@@ -86,14 +90,14 @@ fn lint(progress: &Progress, name: &str, args: &[&str], component: &str) -> Resu
             cargo().args([component, "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !probe.is_ok_and(|status| status.success()) {
             println!("skipped: {name}: cargo {component} is not installed; rustup component add {component}");
-            return Ok(Tally { counts: Counts { skipped: 1, ..Counts::default() }, ..Tally::default() });
+            return Ok(Tally::of(Counts { skipped: 1, ..Counts::default() }));
         }
     }
     let output = progress
         .phase(name, |_| cargo().args(args).env("RUSTDOCFLAGS", "--deny warnings").output())
         .context("cannot run cargo")?;
     if output.status.success() {
-        return Ok(Tally { counts: Counts { passed: 1, ..Counts::default() }, ..Tally::default() });
+        return Ok(Tally::of(Counts { passed: 1, ..Counts::default() }));
     }
     println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     println!("failed: {name}");
