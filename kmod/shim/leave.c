@@ -53,8 +53,8 @@ static void notrace klp_leaves(struct callback_head *work)
 		waits = READ_ONCE(klp_gathering);
 	waits = klp_rs_leaves(&shown, waits);
 	preempt_enable();
-	/* Bounded: what lets it go may need somebody who waits here too. */
-	if (waits && !wait_event_timeout(klp_gathered, READ_ONCE(klp_rounds) != round, HZ)) {
+	/* Bounded: what lets it go may need somebody who waits here too. Longer than GATHER_AT_MOST_MS. */
+	if (waits && !wait_event_timeout(klp_gathered, READ_ONCE(klp_rounds) != round, 2 * HZ)) {
 		preempt_disable();
 		klp_rs_waits_no_more((u64)current);
 		preempt_enable();

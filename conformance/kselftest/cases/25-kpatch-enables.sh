@@ -10,6 +10,8 @@ kpatch_says "loading patch module" load "$KLP_MODULES/test_nested.ko"
 # Asleep in the replacement.
 cat $TARGET/wait >"$KLP_TMP/sleeper" &
 sleeper=$!
+# Not woken meanwhile, however long this takes.
+echo 600000 >/sys/module/klp/parameters/signal_after_ms
 sleeps() { [ "$(says /sys/module/test_nested/parameters/sleepers)" = 1 ]; }
 wait_for 5 sleeps || fail "the replacement does not sleep"
 echo 0 >$LIVEPATCH/test_nested/enabled || fail "the patch cannot be disabled"
@@ -21,4 +23,5 @@ wait $sleeper
 expect_says "$KLP_TMP/sleeper" 2 "the sleeper's result"
 kpatch_says "unloading patch module: test_nested" unload test_nested
 [ ! -d /sys/module/test_nested ] || fail "kpatch unload left the module"
+echo 15000 >/sys/module/klp/parameters/signal_after_ms
 unload test_target

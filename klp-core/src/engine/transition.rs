@@ -27,10 +27,11 @@ use crate::universe::{Listed, Universe, Universes};
 pub(super) const FIRST_ATTEMPTS: usize = 2;
 /// How many running tasks are checked in one stop of the machine.
 const BATCH: usize = 32;
-/// How long the tasks that stop at the border to user mode wait for the last, in milliseconds.
+/// How long the tasks that stop at the border to user mode wait for the last, in milliseconds, the first time. Twice as long
+/// each time after: where CPUs are slow or many share one, the first is not enough for all to come.
 const GATHER_MS: u64 = 200;
-/// How long tasks then run before they are gathered again, in milliseconds.
-const SCATTER_MS: u64 = 300;
+/// The longest that they wait. Less than what a task waits at most that nobody lets go (`klp_leaves` in `kmod/shim/leave.c`).
+const GATHER_AT_MOST_MS: u64 = 1000;
 /// After how many milliseconds tasks that are to leave the kernel are woken at the latest: most sleep in a system call.
 const LEAVE_MS: u64 = 1000;
 /// Milliseconds between two wake-ups.
@@ -62,6 +63,8 @@ pub(super) struct Transition<P: Platform> {
     /// What changes may be on the stack of a task that leaves the kernel.
     changes_way_out: bool,
     gathering: Gathering,
+    /// How long tasks are gathered the next time.
+    gather_ms: u64,
 }
 
 /// Where a checkpoint is: tasks are made to stop at the border to user mode for a while, then let go for a while.
@@ -91,6 +94,7 @@ impl<P: Platform> Transition<P> {
             woken: None,
             changes_way_out: changes_way_out(platform, &engine.patches),
             gathering: Gathering::NotBefore(0),
+            gather_ms: GATHER_MS,
         })
     }
 
@@ -302,7 +306,7 @@ impl<P: Platform> Transition<P> {
             Gathering::NotBefore(time) if now < time => return false,
             Gathering::NotBefore(_) => {
                 platform.gather(true);
-                self.gathering = Gathering::Until(now + GATHER_MS);
+                self.gathering = Gathering::Until(now + self.gather_ms);
                 true
             }
             Gathering::Until(_) => false,
@@ -340,7 +344,9 @@ impl<P: Platform> Transition<P> {
             // Whoever is about to note that it waits, does so before this returns.
             platform.synchronise();
             self.universes().iter().for_each(|(_, task)| task.set_waiting(false));
-            self.gathering = Gathering::NotBefore(platform.now_ms() + SCATTER_MS);
+            // They run for longer than they waited: the machine has to go on meanwhile.
+            self.gathering = Gathering::NotBefore(platform.now_ms() + self.gather_ms * 3 / 2);
+            self.gather_ms = (self.gather_ms * 2).min(GATHER_AT_MOST_MS);
         }
     }
 
@@ -375,6 +381,7 @@ impl<P: Platform> Transition<P> {
             self.list(platform, self.goal, goal)?;
         }
         self.scatter(platform);
+        self.gather_ms = GATHER_MS;
         let name = engine.patches[index].name;
         let (from, to) = (direction(self.goal), direction(goal));
         platform
