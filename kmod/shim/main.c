@@ -148,6 +148,7 @@ static int __init klp_init(void)
 		ret = klp_shim_leave_init();
 	if (ret)
 		return ret;
+	klp_shim_patch_text_init();
 	kthread_init_delayed_work(&klp_work, klp_do_work);
 	klp_worker = kthread_create_worker(0, KBUILD_MODNAME);
 	if (IS_ERR(klp_worker))

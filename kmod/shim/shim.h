@@ -221,6 +221,25 @@ void klp_shim_shadow_exists(void *obj, unsigned long id);
 void klp_shim_shadow_not_constructed(void *obj, unsigned long id, int err);
 void klp_shim_shadow_left(unsigned long id, size_t count);
 
+/*
+ * Text and read-only data of modules, which is written while it is mapped a second time. Process context.
+ *
+ * _page_map: another mapping of the page that `addr` is in, NULL without memory. _text_written: what was written through it is
+ * fit to be executed. _write_text: both for bytes that no CPU executes. 0 or a negative error number.
+ */
+extern const size_t klp_shim_page_size;
+void *klp_shim_page_map(u64 addr);
+void klp_shim_page_unmap(const void *mapped);
+void klp_shim_text_written(u64 addr, size_t size);
+int klp_shim_write_text(u64 addr, const void *from, size_t size);
+/* An aligned doubleword that CPUs may be loading: they get the old value or the new one. */
+int klp_shim_write_literal(u64 addr, u64 value);
+/*
+ * An instruction that CPUs may be executing: when this returns all of them execute the new one. On x86 a NOP, call or jump, as a
+ * whole; elsewhere the aligned 1, 2 or 4 bytes of it that change, where the architecture permits that.
+ */
+int klp_shim_write_live(u64 addr, const void *code, size_t size);
+
 size_t klp_shim_node_size(void);
 int klp_shim_node_add(struct klp_node *node, struct klp_node *parent, unsigned int kind, u32 patch, u32 object,
 		      const char *name, u64 position);
@@ -262,6 +281,7 @@ u64 klp_shim_lookup(const char *name);
 /* As that, and logs what is missing. */
 bool klp_shim_resolve(const char *name, u64 *addr);
 int klp_shim_text_init(void);
+void klp_shim_patch_text_init(void);
 void klp_shim_stacks_init(void);
 void klp_shim_stacks_exit(void);
 /* With the machine stopped or interrupts off. */
