@@ -48,6 +48,9 @@ pub(crate) struct Args {
     /// Seconds that one guest may take
     #[arg(long, value_name = "S", default_value_t = 2400)]
     timeout: u64,
+    /// More kernel arguments for the guests; some cases look for theirs, such as klp_cycles=1000
+    #[arg(long, value_name = "KERNEL_ARGS", default_value = "", allow_hyphen_values = true)]
+    append: String,
 }
 
 /// A suite.
@@ -108,7 +111,14 @@ impl Args {
             html: None,
             jobs: 2,
             timeout: 2400,
+            append: String::new(),
         }
+    }
+
+    /// On the newest kernel of each architecture only.
+    pub(crate) fn newest(mut self) -> Args {
+        self.kernel.0 = KNOWN.last().into_iter().collect();
+        self
     }
 }
 
@@ -205,7 +215,7 @@ fn kernel_suite(args: &Args, name: &str, run: RunSuite, progress: &Progress) -> 
         filters: &args.case,
         fetch: &fetch,
         timeout: Duration::from_secs(args.timeout),
-        append: "",
+        append: &args.append,
     };
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Result<Vec<CaseResult>>)>> = Mutex::default();

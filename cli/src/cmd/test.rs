@@ -10,11 +10,13 @@ use klp_host::Progress;
 
 use super::conform::{self, Suite};
 
-/// The groups of guest cases that take part. Not yet G11, transitions, nor the kselftest suite: neither has been seen to pass
-/// on every kernel, and together they take longer than all else. `klp conform` runs them.
+/// The groups of guest cases that run on every kernel.
 const GROUPS: [&str; 11] = ["G1", "G2", "G3", "G4", "G5", "G6", "G7", "G8", "G9", "G10", "G12"];
+/// Transitions, and the kernel's own selftests: on every kernel they would take longer than all else together, so they run on
+/// the newest of each architecture. `klp conform` runs them everywhere.
+const TRANSITIONS: &str = "G11";
 
-/// Run all that CI runs: formatting, lints, docs, unit and host tests, model checking, guest suite on every kernel
+/// Run all that CI runs: formatting, lints, docs, unit and host tests, model checking, guest suites
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example: cargo klp test")]
 pub(crate) struct Args {}
@@ -42,7 +44,13 @@ pub(crate) fn run(_args: Args) -> Result<()> {
         cargo().args(["test", "--workspace", "--no-fail-fast"]),
     )?);
     all.add(tests(&progress, "model checking", &mut model_checking())?);
-    all.add(guest_suite(&progress)?);
+    let mut groups = conform::Args::everything(Suite::Guest);
+    groups.case = GROUPS.map(str::to_owned).to_vec();
+    all.add(suite(&groups, &progress)?);
+    let mut transitions = conform::Args::everything(Suite::Guest).newest();
+    transitions.case = vec![TRANSITIONS.to_owned()];
+    all.add(suite(&transitions, &progress)?);
+    all.add(suite(&conform::Args::everything(Suite::Kselftest).newest(), &progress)?);
     eprint!("\n{}", progress.summary());
     // Once more, at the end: the report of a long run is often cut at its beginning.
     for failure in &all.failures {
@@ -156,10 +164,9 @@ fn libtest_counts(text: &str) -> Counts {
     counts
 }
 
-fn guest_suite(progress: &Progress) -> Result<Tally> {
-    let mut args = conform::Args::everything(Suite::Guest);
-    args.case = GROUPS.iter().map(|group| (*group).to_owned()).collect();
-    let report = conform::report(&args, progress)?;
+/// Runs cases on real kernels.
+fn suite(args: &conform::Args, progress: &Progress) -> Result<Tally> {
+    let report = conform::report(args, progress)?;
     let mut failures = Vec::new();
     for result in &report.results {
         match &result.outcome {
