@@ -141,7 +141,7 @@ gone() {
     for patch; do
         wait_for 10 is_gone "$patch" || fail "$patch still drains after 10 s; kernel log: $(klog | tail -n 5)"
         # The module is given free just after its directory went.
-        wait_for 2 rmmod "$patch" 2>"$KLP_TMP/said" || fail "unloading $patch failed: $(cat "$KLP_TMP/said")"
+        wait_for 10 rmmod "$patch" 2>"$KLP_TMP/said" || fail "unloading $patch failed: $(cat "$KLP_TMP/said")"
     done
 }
 

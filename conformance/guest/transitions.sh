@@ -51,15 +51,15 @@ blocked() {
 
 # settle PATCH: its transition ends.
 settle() {
-    wait_for 20 settled "$1" || fail "$1 is still in transition after 20 s; $(blocked "$1")"
+    wait_for 60 settled "$1" || fail "$1 is still in transition after 60 s; $(blocked "$1")"
 }
 
 # remove PATCH...: disables them in this order; they go, however long the tasks take.
 remove() {
     for patch; do
         disable "$patch"
-        wait_for 20 is_gone "$patch" || fail "$patch does not go in 20 s; $(blocked "$patch")"
-        wait_for 2 rmmod "$patch" 2>"$KLP_TMP/said" || fail "unloading $patch failed: $(cat "$KLP_TMP/said")"
+        wait_for 60 is_gone "$patch" || fail "$patch does not go in 60 s; $(blocked "$patch")"
+        wait_for 10 rmmod "$patch" 2>"$KLP_TMP/said" || fail "unloading $patch failed: $(cat "$KLP_TMP/said")"
     done
 }
 

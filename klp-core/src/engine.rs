@@ -260,10 +260,9 @@ impl<P: Platform> Engine<P> {
         self.transition.as_ref().map_or(0, |transition| transition.age(platform))
     }
 
-    /// Whether tasks wait at the border to user mode for the transition to go on: the next [`advance`](Self::advance) is
-    /// due within milliseconds.
-    pub fn is_gathering(&self) -> bool {
-        self.transition.as_ref().is_some_and(Transition::is_gathering)
+    /// In how many milliseconds the next [`advance`](Self::advance) is due, if tasks wait at the border to user mode for it.
+    pub fn next_look_ms(&self) -> Option<u64> {
+        self.transition.as_ref().and_then(Transition::next_look_ms)
     }
 
     /// Calls `each` with the tasks that hold the transition up, why, and for how many milliseconds it has been under way.

@@ -39,8 +39,6 @@ const FIRST_LOOK_MS: u32 = 10;
 const LAST_LOOK_MS: u32 = 1_000;
 /// A transition that takes longer says where to read why. The kernel says nothing of the kind, so not too soon.
 const SHOW_BLOCKED_MS: u64 = 10_000;
-/// Until the next look while tasks wait at the border to user mode.
-const GATHERING_MS: u32 = 10;
 
 struct Locked(UnsafeCell<Option<Control>>);
 // SAFETY: the content is reached through `Guard` only, which holds the shim's mutex.
@@ -396,7 +394,8 @@ extern "C" fn klp_rs_work() -> c_uint {
                 return 0;
             }
             control.backoff = (control.backoff * 2).min(LAST_LOOK_MS);
-            return if control.engine.is_gathering() { GATHERING_MS } else { control.backoff };
+            let due = control.engine.next_look_ms().and_then(|ms| u32::try_from(ms).ok());
+            return due.unwrap_or(control.backoff);
         };
         drop(guard);
         // SAFETY: the patch belongs to a module that we hold a reference on until below.

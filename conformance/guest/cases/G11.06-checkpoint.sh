@@ -3,6 +3,7 @@
 # name: both, a checkpoint: never mixed in one system call or between CPUs, though the callers are not patched
 # source: reference/2014-consistency-models.txt, LEAVE_KERNEL and SWITCH_KERNEL
 # cpus: 4
+# timeout: 300
 . "${KLP_LIB%/*}/transitions.sh"
 load test_universe
 echo 200 >$KLP_PARAMETERS/signal_after_ms

@@ -8,7 +8,7 @@
 : "${KLP_CYCLES:=$(sed -n 's/.*klp_cycles=\([0-9]*\).*/\1/p' /proc/cmdline)}"
 : "${KLP_CYCLES:=15}"
 # Pressure, with gaps in which the patches come and go: on an emulated machine it would leave them little time. Longer ones,
-# in microseconds, make many cycles bearable: klp_cycles=1000 klp_gap=100000.
+# in microseconds, make many cycles bearable: klp_cycles=1000 klp_gap=1000000.
 : "${KLP_GAP:=$(sed -n 's/.*klp_gap=\([0-9]*\).*/\1/p' /proc/cmdline)}"
 : "${KLP_GAP:=5000}"
 load test_universe rest_us=$((KLP_GAP * 2 / 5))
@@ -20,7 +20,7 @@ while :; do dd if=/dev/zero of="$KLP_TMP/io" bs=64k count=16 conv=fsync; rm "$KL
 pressure="$pressure $!"
 (
     trap : USR1
-    while :; do usleep 20000; done
+    while :; do usleep $((KLP_GAP * 4)); done
 ) &
 target=$!
 while :; do
@@ -36,29 +36,11 @@ while [ ! -e "$KLP_TMP/enough" ]; do
 done &
 loader=$!
 
-# Taken back, whether it is still on its way or not.
-back() {
-    settled test_universe_1 && echo 0 >$KLP_SYS/test_universe_1/enabled
-    is_gone test_universe_1
-} 2>/dev/null
 walks=/sys/kernel/debug/klp/walks
 before=$(says $walks)
 start=$(hundredths)
-for cycle in $(seq "$KLP_CYCLES"); do
-    load test_universe_1 functions=which,add,ten value=1
-    case $((cycle % 4)) in
-    1) disable test_universe_1 ;;
-    2)
-        settle test_universe_1
-        disable test_universe_1
-        # Too late at times.
-        echo 1 2>/dev/null >$KLP_SYS/test_universe_1/enabled
-        ;;
-    *) settle test_universe_1 ;;
-    esac
-    wait_for 20 back || fail "cycle $cycle: it does not go; $(blocked test_universe_1)"
-    gone test_universe_1
-done
+/klp/cycles "$KLP_CYCLES" "$KLP_MODULES/test_universe_1.ko" "functions=which,add,ten value=1" $KLP_SYS/test_universe_1 \
+    >"$KLP_TMP/said" || fail "$(cat "$KLP_TMP/said"); $(blocked test_universe_1)"
 took=$(($(hundredths) - start))
 note "$KLP_CYCLES cycles in $((took / 100)) s with $(ls -d /proc/[0-9]* | wc -l) tasks, $(cut -d ' ' -f 1 /proc/loadavg) of load, $(($(says $walks) - before)) stacks walked"
 [ "$(says $walks)" -gt "$before" ] || fail "no stack was walked"

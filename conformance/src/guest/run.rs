@@ -43,10 +43,13 @@ pub fn run(kernel: &Kernel, options: &Options<'_>, progress: &Progress) -> Resul
     added.extend([
         at(super::dir().join("stacks.sh"), "/klp/stacks.sh"),
         at(super::dir().join("transitions.sh"), "/klp/transitions.sh"),
-        at(user::build(kernel.arch, &modules::out_dir(kernel))?, "/klp/tasks"),
         at(foreign.other_arch, &format!("{MODULE_DIR}/foreign/other-arch.ko")),
         at(foreign.other_kernel, &format!("{MODULE_DIR}/foreign/other-kernel.ko")),
     ]);
+    for program in user::build(kernel.arch, &modules::out_dir(kernel))? {
+        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        added.push(at(program, &format!("/klp/{name}")));
+    }
     for module in &built.patches {
         let name = module.file_name().unwrap_or_default().to_string_lossy();
         added.push(at(module.clone(), &format!("{MODULE_DIR}/{name}")));

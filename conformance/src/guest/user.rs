@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! The program that cases run in the guest beside busybox, compiled for one architecture.
+//! The programs that cases run in the guest beside busybox, compiled for one architecture.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::Result;
 use klp_host::{Arch, process};
 
-/// It stands on its own, at a fixed address, without anything that a C library would bring.
+/// They stand on their own, at a fixed address, without anything that a C library would bring.
 const OPTIONS: &[&str] = &[
     "-Wall",
     "-Wextra",
@@ -21,10 +21,16 @@ const OPTIONS: &[&str] = &[
     "-static",
 ];
 
-/// Compiles `guest/user/tasks.c` into `out_dir`.
-pub(super) fn build(arch: &Arch, out_dir: &Path) -> Result<PathBuf> {
-    let (source, program) = (super::dir().join("user/tasks.c"), out_dir.join("tasks"));
+/// The programs, by the names of their sources in `guest/user`.
+const PROGRAMS: [&str; 2] = ["cycles", "tasks"];
+
+/// Compiles the programs into `out_dir`.
+pub(super) fn build(arch: &Arch, out_dir: &Path) -> Result<Vec<PathBuf>> {
     let compiler = format!("{}gcc", arch.cross_compile());
-    process::stdout(Command::new(compiler).args(OPTIONS).arg("-o").arg(&program).arg(source))?;
-    Ok(program)
+    let compile = |name: &str| {
+        let (source, program) = (super::dir().join(format!("user/{name}.c")), out_dir.join(name));
+        process::stdout(Command::new(&compiler).args(OPTIONS).arg("-o").arg(&program).arg(source))?;
+        Ok(program)
+    };
+    PROGRAMS.into_iter().map(compile).collect()
 }

@@ -114,8 +114,9 @@ impl<P: Platform> Transition<P> {
         platform.now_ms().saturating_sub(self.since)
     }
 
-    pub(super) fn is_gathering(&self) -> bool {
-        matches!(self.gathering, Gathering::Until(_))
+    /// Ten times in the while that tasks are gathered for. Each attempt stops the machine, and takes the others' time.
+    pub(super) fn next_look_ms(&self) -> Option<u64> {
+        matches!(self.gathering, Gathering::Until(_)).then_some(self.gather_ms / 10)
     }
 
     fn universes(&self) -> Universes<'_> {
@@ -314,20 +315,27 @@ impl<P: Platform> Transition<P> {
         // Those that are not listed yet are in no other universe than the others.
         let here = self.goal.other();
         if self.list(platform, here, here).is_ok() {
+            let mut holder = None;
             self.check_each(
                 platform,
                 |task| !task.is_waiting(),
                 // It counts when all are outside at once.
                 |_| {},
                 |task, hold| {
+                    let id = TaskId(task.task());
+                    holder.get_or_insert(id);
                     // Once a round: a wake-up may be lost, and disturbs what the task does.
                     if hold == Hold::InKernel && (ask_to_leave(platform, task) || begins) {
-                        platform.wake(TaskId(task.task()));
+                        platform.wake(id);
                     }
                 },
             );
-            if self.switch_all(platform) {
-                return true;
+            match holder {
+                // The machine would be stopped for nothing.
+                Some(task) if self.wake_due(platform) => platform.wake(task),
+                Some(_) => {}
+                None if self.switch_all(platform) => return true,
+                None => {}
             }
         }
         if let Gathering::Until(time) = self.gathering
