@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use klp_host::Failure;
 
-use crate::cmd::{build, conform, demo, doctor, kernel, run, stacks, test};
+use crate::cmd::{build, conform, demo, doctor, kernel, lint, run, stacks, test};
 
 /// Live patching for stock Linux kernels: build patches, run them in QEMU, prove an architecture.
 #[derive(Parser)]
@@ -39,6 +39,7 @@ enum Command {
     Run(run::Args),
     Conform(conform::Args),
     Stacks(stacks::Args),
+    Lint(lint::Args),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Conform(args) => conform::run(args),
         Command::Stacks(args) => stacks::run(args),
+        Command::Lint(args) => lint::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

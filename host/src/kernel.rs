@@ -2,6 +2,7 @@
 //! The kernels that modules are built for and that QEMU boots.
 
 pub mod debian;
+pub mod symbols;
 
 use std::fs;
 use std::path::{Path, PathBuf};

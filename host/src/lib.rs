@@ -13,6 +13,7 @@ pub mod kbuild;
 pub mod kernel;
 pub mod klog;
 pub mod ksource;
+pub mod lint;
 mod machine;
 pub mod modtree;
 pub mod process;

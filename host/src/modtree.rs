@@ -105,6 +105,15 @@ impl Tree {
         Ok(())
     }
 
+    /// The module of that name, if the tree has it.
+    ///
+    /// # Errors
+    ///
+    /// Its file cannot be read.
+    pub fn get(&self, name: &str) -> Result<Option<Module>> {
+        self.files.get(name).map(|path| Module::read(path)).transpose()
+    }
+
     /// The module of that name, after all that it needs from the tree. Nothing if the tree has no such module: it may be
     /// built in.
     ///

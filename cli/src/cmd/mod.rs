@@ -6,6 +6,7 @@ pub(crate) mod conform;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod kernel;
+pub(crate) mod lint;
 pub(crate) mod run;
 pub(crate) mod stacks;
 pub(crate) mod test;

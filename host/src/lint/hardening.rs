@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! Whether a module's code is compiled as the kernel's own: the hardening that its configuration asks for, and what
+//! walkers of stacks need. Read from the code, not from what the compiler was told.
+
+mod arm64;
+mod ppc64;
+mod s390;
+mod x86_64;
+
+use super::file::{File, Function};
+use super::patch::{Declared, Replacement};
+use super::{Finding, Severity};
+
+/// A kernel's configuration.
+struct Config<'c>(&'c str);
+
+impl Config<'_> {
+    /// Whether any of these is set; more than one if its name has changed.
+    fn has(&self, names: &[&str]) -> bool {
+        let is_set = |line: &str| names.iter().any(|name| line.strip_prefix(name) == Some("=y"));
+        self.0.lines().any(is_set)
+    }
+}
+
+/// What is wrong with functions of the module: a name for it that does not change, and what is to be expected.
+struct Rule {
+    check: &'static str,
+    expected: &'static str,
+    /// Whether a function breaks it.
+    broken: fn(&Function<'_>) -> bool,
+    /// Whether it holds for replacements only, as they are where calls are sent.
+    of_replacements: bool,
+}
+
+/// How many functions a finding names.
+const NAMED: usize = 5;
+
+pub(super) fn check(file: &File<'_>, patches: &[Declared], arch: &str, config: &str) -> Vec<Finding> {
+    let config = Config(config);
+    let mut findings = Vec::new();
+    if config.has(&["CONFIG_CFI_CLANG", "CONFIG_CFI"]) {
+        findings.push(Finding::new(
+            Severity::Warning,
+            "cfi",
+            "the kernel checks the type of every function that is called indirectly (CONFIG_CFI_CLANG), which this cannot see",
+            "build the patch with the clang that built the kernel",
+        ));
+    }
+    let rules = match arch {
+        "x86_64" => x86_64::rules(file, &config, &mut findings),
+        "arm64" => arm64::rules(&config),
+        "ppc64" => ppc64::rules(),
+        "s390" => s390::rules(&config),
+        _ => Vec::new(),
+    };
+    let funcs = patches.iter().flat_map(|patch| &patch.objects).flat_map(|object| &object.funcs);
+    let replacements: Vec<Function<'_>> = funcs
+        .filter_map(|func| match func.replacement {
+            Replacement::Here(place) => file.function_at(place),
+            _ => None,
+        })
+        .collect();
+    for rule in rules {
+        let functions: Vec<Function<'_>> = match rule.of_replacements {
+            true => replacements.clone(),
+            false => file.functions().collect(),
+        };
+        let mut broken: Vec<&str> = functions
+            .iter()
+            .filter(|function| (rule.broken)(function))
+            .map(|function| function.name)
+            .collect();
+        broken.dedup();
+        if broken.is_empty() {
+            continue;
+        }
+        let more = broken.len().saturating_sub(NAMED);
+        broken.truncate(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        findings.push(Finding::new(
+            Severity::Warning,
+            rule.check,
+            format!("{}; it is not so in {}{more}", rule.expected, broken.join(", ")),
+            "build it with `klp build` or the kernel's own kbuild, and take out what its Kbuild file does to the flags",
+        ));
+    }
+    findings
+}
+
+/// The words of code that has one instruction in each.
+fn words(function: &Function<'_>) -> impl Iterator<Item = u32> {
+    function.code.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
+}
