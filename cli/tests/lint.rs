@@ -23,7 +23,7 @@ fn klp(arch: &Arch, command: &str, args: &[&Path]) -> Output {
     output.expect("klp starts")
 }
 
-/// Builds a patch of one source file, with a line more for its Kbuild file.
+/// Builds a patch of one source file, with the Kbuild file that is in its directory, if any.
 fn build(arch: &Arch, dir: &Path, name: &str, source: &str) -> PathBuf {
     let patch = dir.join(name);
     fs::create_dir_all(&patch).expect("directory");

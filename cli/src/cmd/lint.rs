@@ -4,9 +4,9 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use klp_host::Progress;
 use klp_host::kbuild::{self, Options};
 use klp_host::lint::{self, Against, Severity};
-use klp_host::{Progress, doctor};
 
 use super::build::default_out;
 use crate::target::Target;
@@ -42,7 +42,6 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Result<()> {
     let progress = Progress::new();
     let kernel = args.target.resolve(&progress)?;
-    doctor::ensure(kernel.arch, doctor::Task::Build, &progress)?;
     let built = kbuild::build(&kernel, &default_out(&kernel), &[], &Options::default(), &progress)?;
     let klp = built.klp.context("the build made no klp.ko")?;
     let against = Against { kernel: &kernel, klp: &klp, others: &args.object };

@@ -11,7 +11,7 @@ use super::{Finding, Severity};
 use crate::kernel::symbols::Symbols;
 use crate::modtree::{Module, Tree};
 
-/// `KSYM_NAME_LEN` of kernels before 6.1, and what a symbol can be found by in all.
+/// `KSYM_NAME_LEN` (`include/linux/kallsyms.h`) without the zero that ends a name.
 const LONGEST_NAME: usize = 511;
 
 /// What an object says of a name.
