@@ -167,7 +167,9 @@ pub static ARCHES: &[Arch] = &[
             binary: "qemu-system-s390x",
             package: "qemu-system-misc",
             user: "qemu-s390x",
-            machine: &["-machine", "s390-ccw-virtio", "-cpu", "max"],
+            // With counted instructions the CPUs take short turns. Else each has QEMU's one thread for 100 ms, even while it waits
+            // for the others in a loop, since what yields here (diag 0x44) does not end a turn: stopping the machine took a second.
+            machine: &["-machine", "s390-ccw-virtio", "-cpu", "max", "-icount", "shift=2,sleep=on"],
             console: "ttysclp0",
             // The machine has one SCLP console, so the second terminal is a virtio one.
             channel: &["-device", "virtio-serial-ccw", "-device", "virtconsole,chardev=channel"],
