@@ -4,9 +4,10 @@
 //! Sources are staged as links below the output directory, so that objects never lie beside sources and one source tree
 //! serves every kernel. What did not change is not built again.
 
+mod relocs;
 mod stage;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -101,7 +102,7 @@ pub fn build(
     let _lock = lock(&out_dir.join("build.lock"))?;
     Stage::for_kernel(&work, kernel)?;
 
-    let mut make = Make { kernel, options, progress, symbols: None, rust: None, kmod: &kmod };
+    let mut make = Make { kernel, options, progress, symbols: None, exported: None, rust: None, kmod: &kmod };
     let klp = match options.core {
         true => {
             let stage = Stage::kmod(&work, &kmod)?;
@@ -115,7 +116,10 @@ pub fn build(
     for patch in &patches {
         let stage = Stage::patch(&work, patch, &kmod)?;
         make.build(&patch.name, &stage, patch.is_rust())?;
-        modules.push(deliver(&stage, &out_dir, &patch.name)?);
+        let module = deliver(&stage, &out_dir, &patch.name)?;
+        make.convert(&module)
+            .with_context(|| format!("cannot build {} for {} ({})", patch.name, kernel.id, kernel.arch))?;
+        modules.push(module);
     }
     Ok(Built { klp, patches: modules })
 }
@@ -178,6 +182,8 @@ struct Make<'a> {
     kmod: &'a Path,
     /// What klp.ko exports.
     symbols: Option<PathBuf>,
+    /// What the kernel, its modules and klp.ko export, once it was needed.
+    exported: Option<HashSet<String>>,
     /// The environment that cargo finds core's sources by, once it was needed.
     rust: Option<Vec<(String, String)>>,
 }
@@ -252,12 +258,37 @@ impl Make<'_> {
         command.arg(format!("-j{}", self.options.jobs.max(1)));
         if let Some(symbols) = &self.symbols {
             command.arg(format!("KBUILD_EXTRA_SYMBOLS={}", symbols.display()));
+            // Symbols that nobody exports: see `convert`.
+            command.arg("KBUILD_MODPOST_WARN=1");
         }
         command.arg("modules").env("KLP_KMOD", self.kmod);
         for name in NOT_INHERITED {
             command.env_remove(name);
         }
         command
+    }
+
+    /// Makes relocations of our own of a module's references to symbols that are not exported.
+    fn convert(&mut self, module: &Path) -> Result<()> {
+        let Some(symbols) = &self.symbols else { return Ok(()) };
+        let exported = match &mut self.exported {
+            Some(exported) => exported,
+            none => {
+                let mut found = HashSet::new();
+                for file in [&self.kernel.build_dir.join("Module.symvers"), symbols] {
+                    let text = fs::read_to_string(file)
+                        .with_context(|| format!("cannot read {}", file.display()))?;
+                    // The checksum, the symbol, who exports it, how.
+                    found.extend(text.lines().filter_map(|line| Some(line.split('\t').nth(1)?.to_owned())));
+                }
+                none.insert(found)
+            }
+        };
+        let bytes = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
+        if let Some(converted) = relocs::convert(&bytes, exported)? {
+            fs::write(module, converted).with_context(|| format!("cannot write {}", module.display()))?;
+        }
+        Ok(())
     }
 
     fn rust_env(&mut self) -> Result<Vec<(String, String)>> {
@@ -311,8 +342,12 @@ fn run(command: &mut Command) -> Result<Output> {
 }
 
 /// What kbuild says of stock kernels without meaning a fault: headers without a vmlinux give modules without BTF.
+/// And of symbols that nobody exports, which are looked at later.
 fn is_noise(line: &str) -> bool {
     line.starts_with("Skipping BTF generation")
+        || line.strip_prefix("WARNING: modpost: ").is_some_and(|warning| {
+            warning.ends_with(" undefined!") || warning.contains("unresolved symbol warnings")
+        })
 }
 
 #[cfg(test)]
@@ -370,13 +405,14 @@ mod tests {
             progress: &Progress::silent(),
             kmod: Path::new("/kmod"),
             symbols: None,
+            exported: None,
             rust: None,
         };
         let line = "make -s --no-print-directory -C /k/build M=/o/build/x ARCH=powerpc \
                     CROSS_COMPILE=powerpc64le-linux-gnu- DEB_HOST_ARCH=ppc64el -j3 modules";
         assert_eq!(process::line(&make.command(Path::new("/o/build/x"))), line);
         make.symbols = Some("/o/build/klp/Module.symvers".into());
-        let symbols = "KBUILD_EXTRA_SYMBOLS=/o/build/klp/Module.symvers modules";
+        let symbols = "KBUILD_EXTRA_SYMBOLS=/o/build/klp/Module.symvers KBUILD_MODPOST_WARN=1 modules";
         assert!(process::line(&make.command(Path::new("/o/build/x"))).ends_with(symbols));
     }
 

@@ -11,6 +11,7 @@
 pub mod code;
 mod func_stack;
 mod objects;
+mod relocs;
 mod resolve;
 mod transition;
 
@@ -54,6 +55,7 @@ impl<P: Platform> Engine<P> {
         }
         resolve::check_objects(platform, &patch.objects)?;
         self.check_states(&patch)?;
+        relocs::check(&patch)?;
         for object in patch.objects.iter_mut() {
             resolve::check(object)?;
             if object.name.is_none_or(|name| platform.is_loaded(name)) {

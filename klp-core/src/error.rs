@@ -7,6 +7,7 @@ use crate::Addr;
 use crate::ftrace::SiteError;
 use crate::platform::{Errno, NoMemory};
 use crate::redirect::MAX_ORIGINAL_CALLERS;
+use crate::reloc::Refused;
 use crate::system_state::SystemState;
 
 /// A refusal. The kernel is as it was before the call that returned it.
@@ -153,6 +154,39 @@ pub enum Error<N> {
         /// The state, as the enabled patch declares it.
         state: SystemState,
     },
+    /// The object does not have the symbol that the patch refers to, or not that often.
+    ReferenceNotFound {
+        /// The object; `None` is vmlinux.
+        object: Option<N>,
+        /// The symbol.
+        symbol: N,
+        /// The position asked for, from 1; 0 if none was.
+        position: u64,
+        /// How many there are.
+        count: u64,
+        /// Whether the kernel's symbol table lists data.
+        lists_data: bool,
+    },
+    /// There are several symbols of that name, and the patch does not say which it refers to.
+    ReferenceAmbiguous {
+        /// The object; `None` is vmlinux.
+        object: Option<N>,
+        /// The symbol.
+        symbol: N,
+        /// How many there are.
+        count: u64,
+    },
+    /// The patch refers to a symbol of a module that it does not change.
+    SymbolOfOtherObject {
+        /// The module.
+        object: N,
+        /// The symbol.
+        symbol: N,
+    },
+    /// A relocation of the patch cannot be applied.
+    Relocation(Refused<N>),
+    /// The patch's own relocations are not what this klp.ko can read.
+    BadRelocations,
 }
 
 impl<N> From<NoMemory> for Error<N> {
@@ -321,6 +355,47 @@ impl<N: AsRef<str>> fmt::Display for Error<N> {
                 patch.as_ref(),
                 state.id,
                 state.version
+            ),
+            Error::ReferenceNotFound { object, symbol, position, count, lists_data } => {
+                let (object, symbol) = (object_name(object), symbol.as_ref());
+                if *position > 1 {
+                    write!(
+                        f,
+                        "symbol position '{position}' for symbol '{symbol}' in object '{object}' not found\nthere are {count}"
+                    )
+                } else if *lists_data {
+                    write!(
+                        f,
+                        "symbol '{symbol}' not found in symbol table\n\
+                         the patch refers to it: KLP_RELOC_SYMBOL says in which module it is if not in {object}"
+                    )
+                } else {
+                    write!(
+                        f,
+                        "symbol '{symbol}' not found in symbol table\n\
+                         the kernel lists functions only, and {object} has none of that name: data cannot be found (no \
+                         CONFIG_KALLSYMS_ALL)"
+                    )
+                }
+            }
+            Error::ReferenceAmbiguous { object, symbol, count } => write!(
+                f,
+                "unresolvable ambiguity for symbol '{}' in object '{}'\n\
+                 the patch refers to it and there are {count}: say which with KLP_RELOC_SYMBOL (1 to {count}, in the order of \
+                 /proc/kallsyms)",
+                symbol.as_ref(),
+                object_name(object)
+            ),
+            Error::SymbolOfOtherObject { object, symbol } => write!(
+                f,
+                "the patch refers to symbol '{}' of module '{}' and does not change that: add a klp_object for it, with or \
+                 without functions",
+                symbol.as_ref(),
+                object.as_ref()
+            ),
+            Error::Relocation(refused) => write!(f, "{refused}"),
+            Error::BadRelocations => f.write_str(
+                "the patch's relocations cannot be read: build klp.ko and the patch from the same version",
             ),
         }
     }

@@ -23,6 +23,7 @@ pub mod engine;
 pub mod error;
 pub mod ftrace;
 pub mod patch;
+pub mod patch_relocs;
 pub mod patchable;
 pub mod platform;
 pub mod redirect;

@@ -5,6 +5,7 @@
 
 use crate::Addr;
 use crate::ftrace::PatchSite;
+use crate::patch_relocs::Relocations;
 use crate::platform::{List, NoMemory, Platform, Range};
 use crate::system_state::SystemState;
 
@@ -120,6 +121,8 @@ pub struct Patch<P: Platform> {
     pub text: Range,
     /// The objects it changes.
     pub objects: P::List<Object<P>>,
+    /// Its own relocations.
+    pub relocations: Relocations<P>,
     pub(crate) id: PatchId,
     pub(crate) state: State,
     pub(crate) members: Members,
@@ -170,6 +173,7 @@ impl<P: Platform> Patch<P> {
             states: P::List::default(),
             text,
             objects: P::List::default(),
+            relocations: Relocations::default(),
             id: PatchId(0),
             state: State::Ready,
             members: Members::NONE,

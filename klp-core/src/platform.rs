@@ -3,6 +3,7 @@
 
 use core::ops::{Deref, DerefMut};
 
+use crate::branch;
 use crate::engine::code::Code;
 use crate::patch::{Leave, Object};
 use crate::redirect::FuncRedirect;
@@ -149,6 +150,15 @@ pub enum Callback {
     PostUnpatch,
 }
 
+/// Bytes to be written to a patch module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Where.
+    pub at: Addr,
+    /// The bytes.
+    pub code: branch::Code,
+}
+
 /// The running kernel's services.
 ///
 /// All methods are called in process context with the engine's lock held, and may sleep unless they say otherwise.
@@ -177,6 +187,37 @@ pub trait Platform: Sized {
         name: Self::Name,
         found: &mut dyn FnMut(Addr) -> bool,
     );
+
+    /// As [`for_each_symbol`](Self::for_each_symbol), for data too as far as the symbol table lists any.
+    fn for_each_symbol_of_any_kind(
+        &self,
+        object: Option<Self::Name>,
+        name: Self::Name,
+        found: &mut dyn FnMut(Addr) -> bool,
+    ) {
+        self.for_each_symbol(object, name, found);
+    }
+
+    /// Whether the kernel's symbol table lists data.
+    fn lists_data(&self) -> bool {
+        true
+    }
+
+    /// Writes to the text and data of a patch module, where no CPU executes or reads, all of it or, without memory,
+    /// nothing. What CPUs execute there later is what was written.
+    ///
+    /// # Errors
+    ///
+    /// [`NoMemory`]; also where patches have no relocations of their own.
+    fn write_patch(&self, writes: &[Write]) -> Result<(), NoMemory> {
+        let _ = writes;
+        Err(NoMemory)
+    }
+
+    /// Whether every branch of a patch to another object is to count as out of reach, for tests.
+    fn out_of_reach(&self) -> bool {
+        false
+    }
 
     /// ftrace's patch site for the function at `function`, if it has one.
     fn ftrace_location(&self, function: Addr) -> Option<Addr>;

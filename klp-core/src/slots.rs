@@ -48,6 +48,7 @@ pub fn capacity<S: Ord>(destinations: &mut [Destination<S>]) -> usize {
 pub struct SlotArea<'a, A> {
     at: Addr,
     targets: &'a mut [Option<Addr>],
+    out_of_reach: bool,
     arch: PhantomData<A>,
 }
 
@@ -76,11 +77,30 @@ impl<'a, A: FarBranch + Relocate> SlotArea<'a, A> {
     ///
     /// [`BranchError::Misaligned`] if `at` is.
     pub fn new(at: Addr, targets: &'a mut [Option<Addr>]) -> Result<SlotArea<'a, A>, BranchError> {
+        targets.fill(None);
+        SlotArea::resume(at, targets)
+    }
+
+    /// As [`new`](Self::new), but the slots serve what `targets` says.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn resume(at: Addr, targets: &'a mut [Option<Addr>]) -> Result<SlotArea<'a, A>, BranchError> {
         if !at.is_multiple_of(A::SLOT_ALIGN) {
             return Err(BranchError::Misaligned { addr: at });
         }
-        targets.fill(None);
-        Ok(SlotArea { at, targets, arch: PhantomData })
+        Ok(SlotArea { at, targets, out_of_reach: false, arch: PhantomData })
+    }
+
+    /// From now on no branch to another object is in reach: for tests of what is done then.
+    pub fn count_as_out_of_reach(&mut self) {
+        self.out_of_reach = true;
+    }
+
+    /// The index of the slot at `at`.
+    pub fn index(&self, at: Addr) -> Option<usize> {
+        (0..self.targets.len()).find(|index| self.addr(*index) == at)
     }
 
     /// Bytes that `count` slots take.
@@ -146,7 +166,7 @@ impl<'a, A: FarBranch + Relocate> SlotArea<'a, A> {
                 A::relocate(&Relocation { symbol: literal, ..*relocation }, code)
             }),
             ByWay::Slot { own } => {
-                if !(other_object && A::SLOT_BETWEEN_OBJECTS) {
+                if !(other_object && (A::SLOT_BETWEEN_OBJECTS || self.out_of_reach)) {
                     match A::relocate(relocation, code) {
                         Err(RelocError::Overflow { .. }) => {}
                         direct => return direct.map(|len| Applied { len, slot: None }),

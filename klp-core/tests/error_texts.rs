@@ -8,6 +8,7 @@ use std::fmt::Write;
 use klp_core::Error;
 use klp_core::ftrace::SiteError;
 use klp_core::platform::Errno;
+use klp_core::reloc::{Refused, RelocError, Relocation};
 use klp_core::system_state::SystemState;
 
 type Refusal = Error<&'static str>;
@@ -54,6 +55,18 @@ fn all() -> Vec<Refusal> {
         Error::OwnObject { object: "klp" },
         Error::InTransition { patch: "fix_1" },
         Error::NoSize { func },
+        Error::ReferenceNotFound { object: None, symbol: func, position: 0, count: 0, lists_data: true },
+        Error::ReferenceNotFound { object: module, symbol: func, position: 0, count: 0, lists_data: false },
+        Error::ReferenceNotFound { object: None, symbol: func, position: 3, count: 2, lists_data: true },
+        Error::ReferenceAmbiguous { object: module, symbol: func, count: 2 },
+        Error::SymbolOfOtherObject { object: "virtio_net", symbol: func },
+        Error::Relocation(Refused {
+            relocation: Relocation { r_type: 283, place: 0xffff_8000_7a4c_1038, symbol: addr, addend: 0 },
+            type_name: Some("R_AARCH64_CALL26"),
+            name: func,
+            error: RelocError::NoSlot { needed: 3, planned: 2 },
+        }),
+        Error::BadRelocations,
     ]
 }
 
@@ -88,6 +101,11 @@ fn variant(error: &Refusal) -> usize {
         Error::OwnObject { .. } => 25,
         Error::InTransition { .. } => 26,
         Error::NoSize { .. } => 27,
+        Error::ReferenceNotFound { .. } => 28,
+        Error::ReferenceAmbiguous { .. } => 29,
+        Error::SymbolOfOtherObject { .. } => 30,
+        Error::Relocation(_) => 31,
+        Error::BadRelocations => 32,
     }
 }
 
@@ -95,7 +113,7 @@ fn variant(error: &Refusal) -> usize {
 fn every_refusal_has_its_text_and_its_number() {
     let mut seen: Vec<usize> = all().iter().map(variant).collect();
     seen.dedup();
-    assert_eq!(seen, (0..=27).collect::<Vec<_>>(), "an example of each variant, in their order");
+    assert_eq!(seen, (0..=32).collect::<Vec<_>>(), "an example of each variant, in their order");
     let mut texts = String::new();
     for error in all() {
         writeln!(texts, "{}: {error}", error.errno().0).expect("strings take everything");

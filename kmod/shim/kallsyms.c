@@ -142,6 +142,7 @@ u64 klp_shim_function_size(u64 addr)
 
 struct klp_symbol_search {
 	const char *name;
+	bool data;
 	klp_symbol_fn found;
 	void *context;
 };
@@ -219,7 +220,7 @@ static void klp_each_module_symbol(struct module *mod, struct klp_symbol_search 
 	for (i = 1; i < kallsyms->num_symtab; i++) {
 		const Elf_Sym *symbol = &kallsyms->symtab[i];
 
-		if (symbol->st_shndx == SHN_UNDEF || !strchr("tTwW", kallsyms->typetab[i]) ||
+		if (symbol->st_shndx == SHN_UNDEF || (!search->data && !strchr("tTwW", kallsyms->typetab[i])) ||
 		    strcmp(kallsyms->strtab + symbol->st_name, search->name))
 			continue;
 		if (!search->found(search->context, symbol->st_value))
@@ -228,9 +229,9 @@ static void klp_each_module_symbol(struct module *mod, struct klp_symbol_search 
 	preempt_enable();
 }
 
-void klp_shim_each_symbol(const char *object, const char *name, klp_symbol_fn found, void *context)
+void klp_shim_each_symbol(const char *object, const char *name, bool data, klp_symbol_fn found, void *context)
 {
-	struct klp_symbol_search search = { .name = name, .found = found, .context = context };
+	struct klp_symbol_search search = { .name = name, .data = data, .found = found, .context = context };
 	struct module *mod;
 
 	if (!object) {

@@ -19,6 +19,8 @@ static_assert(sizeof(struct klp_func) == 40);
 static_assert(offsetof(struct klp_object, patched) == 64 && sizeof(struct klp_object) == 72);
 static_assert(offsetof(struct klp_state, data) == 16 && sizeof(struct klp_state) == 24);
 static_assert(offsetof(struct klp_patch, flags) == 28 && offsetof(struct klp_patch, enabled) == 32);
+static_assert(sizeof(struct klp_reloc_symbol) == 24 && sizeof(struct klp_reloc) == 32);
+static_assert(sizeof(struct klp_relocations) == 56);
 static_assert(offsetof(struct klp_patch, id) == 36 && sizeof(struct klp_patch) == 48);
 
 static DEFINE_MUTEX(klp_mutex);
@@ -102,11 +104,18 @@ u64 klp_shim_now_ms(void)
 	return ktime_to_ms(ktime_get());
 }
 
-int klp_enable_patch(struct klp_patch *patch)
+/* For tests. */
+bool klp_shim_out_of_reach;
+module_param_named(out_of_reach, klp_shim_out_of_reach, bool, 0600);
+MODULE_PARM_DESC(out_of_reach, "every branch of a patch to a symbol that is not exported goes through a slot, near or far");
+
+const bool klp_shim_lists_data = IS_ENABLED(CONFIG_KALLSYMS_ALL);
+
+int klp_sdk_enable_patch(struct klp_patch *patch, const struct klp_relocations *relocations)
 {
-	return klp_rs_enable_patch(patch);
+	return klp_rs_enable_patch(patch, relocations);
 }
-EXPORT_SYMBOL_GPL(klp_enable_patch);
+EXPORT_SYMBOL_GPL(klp_sdk_enable_patch);
 
 void klp_shim_set_original(struct klp_original *original, void *func)
 {

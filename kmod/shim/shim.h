@@ -15,6 +15,7 @@ struct ftrace_regs;
 struct klp_hook;
 struct klp_node;
 struct klp_patch;
+struct klp_relocations;
 struct klp_object;
 struct klp_original;
 struct klp_shadow;
@@ -112,6 +113,8 @@ extern const struct klp_regs_layout klp_shim_regs_layout;
 extern struct klp_range klp_shim_return_stub_text;
 extern u64 klp_shim_walks;
 extern int klp_shim_fail_nth;
+extern bool klp_shim_out_of_reach;
+extern const bool klp_shim_lists_data;
 
 /* What there is of text; `graph` and `probe`: what is put in place of return addresses. Constant once initialised. */
 struct klp_text {
@@ -150,7 +153,8 @@ void klp_shim_hook_disarm(struct klp_hook *hook);
 
 bool klp_shim_object_loaded(const char *name);
 typedef bool (*klp_symbol_fn)(void *context, u64 addr);
-void klp_shim_each_symbol(const char *object, const char *name, klp_symbol_fn found, void *context);
+/* `data`: not functions only, as far as others are listed. */
+void klp_shim_each_symbol(const char *object, const char *name, bool data, klp_symbol_fn found, void *context);
 u64 klp_shim_ftrace_location(u64 addr);
 bool klp_shim_has_probe(u64 site);
 bool klp_shim_read(void *to, u64 addr, size_t size);
@@ -299,7 +303,7 @@ bool klp_rs_leaves(const struct klp_task *task, bool waits);
 /* As that; the running task goes on by itself. */
 void klp_rs_waits_no_more(u64 task);
 
-int klp_rs_enable_patch(struct klp_patch *patch);
+int klp_rs_enable_patch(struct klp_patch *patch, const struct klp_relocations *relocations);
 int klp_rs_module_coming(const char *name);
 void klp_rs_module_live(const char *name);
 void klp_rs_module_going(const char *name);

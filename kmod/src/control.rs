@@ -11,7 +11,7 @@ use klp_core::universe::Universe;
 use klp_core::{Engine, Error};
 
 use crate::alloc::KList;
-use crate::ffi::{self, KlpPatch};
+use crate::ffi::{self, KlpPatch, KlpRelocations};
 use crate::patch_abi;
 use crate::platform::{Kernel, Name};
 use crate::sysfs::Directory;
@@ -77,9 +77,10 @@ impl Control {
     fn enable_new(
         &mut self,
         patch: NonNull<KlpPatch>,
+        relocations: *const KlpRelocations,
         unused: &mut Option<Directory>,
     ) -> Result<(), Error<Name>> {
-        let id = self.take_in(patch, unused).inspect_err(say)?;
+        let id = self.take_in(patch, relocations, unused).inspect_err(say)?;
         let enabled = self.in_transition(id, |control| control.enable(id));
         if let Err(error) = enabled {
             *unused = Some(self.modules.remove(self.modules.len() - 1).directory);
@@ -104,6 +105,7 @@ impl Control {
     fn take_in(
         &mut self,
         patch: NonNull<KlpPatch>,
+        relocations: *const KlpRelocations,
         unused: &mut Option<Directory>,
     ) -> Result<PatchId, Error<Name>> {
         // SAFETY: known patches' modules stay, and the new patch's is calling us.
@@ -112,7 +114,7 @@ impl Control {
         }
         self.modules.try_reserve(1)?;
         // SAFETY: `klp_enable_patch` is called by the module that declares the patch; we hold a reference on it.
-        let read = unsafe { patch_abi::read(patch) }?;
+        let read = unsafe { patch_abi::read(patch, relocations) }?;
         let id = self.engine.add(&Kernel, read)?;
         let directory = match Directory::new(self.engine.patch(id)?) {
             Ok(directory) => directory,
@@ -347,7 +349,7 @@ const ATTR_FORCE: c_uint = 5;
 
 /// `klp_enable_patch()`, called by a patch module's init function.
 #[unsafe(no_mangle)]
-extern "C" fn klp_rs_enable_patch(patch: *mut KlpPatch) -> c_int {
+extern "C" fn klp_rs_enable_patch(patch: *mut KlpPatch, relocations: *const KlpRelocations) -> c_int {
     let Some(patch) = NonNull::new(patch) else { return -Errno::EINVAL.0 };
     // SAFETY: the module that calls us declares the patch.
     let module = unsafe { patch.as_ref() }.module;
@@ -363,7 +365,7 @@ extern "C" fn klp_rs_enable_patch(patch: *mut KlpPatch) -> c_int {
     // Removed after the lock is given up: see `Directory`.
     let mut unused = None;
     let mut guard = Guard::lock();
-    let result = guard.control().enable_new(patch, &mut unused);
+    let result = guard.control().enable_new(patch, relocations, &mut unused);
     drop(guard);
     drop(unused);
     if result.is_err() {

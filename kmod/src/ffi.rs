@@ -7,7 +7,7 @@ use core::sync::atomic::AtomicU64;
 use klp_core::ftrace::RegsLayout;
 use klp_core::platform::Range;
 use klp_core::redirect::FuncRedirect;
-pub(crate) use klp_patch::abi::{KlpFunc, KlpObject, KlpOriginal, KlpPatch, KlpState};
+pub(crate) use klp_patch::abi::{KlpFunc, KlpObject, KlpOriginal, KlpPatch, KlpRelocations, KlpState};
 
 use crate::shadow::Shadow;
 
@@ -133,6 +133,9 @@ unsafe extern "C" {
     pub(crate) static klp_shim_noinstr_text: Range;
     pub(crate) static klp_shim_signal_after_ms: c_uint;
     pub(crate) static mut klp_shim_fail_nth: c_int;
+    pub(crate) static klp_shim_out_of_reach: bool;
+    pub(crate) static klp_shim_lists_data: bool;
+    pub(crate) static klp_shim_page_size: usize;
     pub(crate) static klp_shim_text: KlpText;
     pub(crate) static klp_shim_core_table: KlpTable;
     pub(crate) static klp_shim_table_format: u32;
@@ -162,6 +165,7 @@ unsafe extern "C" {
     pub(crate) fn klp_shim_each_symbol(
         object: *const c_char,
         name: *const c_char,
+        data: bool,
         found: SymbolFn,
         context: *mut c_void,
     );
@@ -216,6 +220,10 @@ unsafe extern "C" {
     pub(crate) fn klp_shim_shadow_exists(obj: *mut c_void, id: c_ulong);
     pub(crate) fn klp_shim_shadow_not_constructed(obj: *mut c_void, id: c_ulong, err: c_int);
     pub(crate) fn klp_shim_shadow_left(id: c_ulong, count: usize);
+
+    pub(crate) fn klp_shim_page_map(addr: u64) -> *mut c_void;
+    pub(crate) fn klp_shim_page_unmap(mapped: *const c_void);
+    pub(crate) fn klp_shim_text_written(addr: u64, size: usize);
 
     pub(crate) fn klp_shim_node_size() -> usize;
     pub(crate) fn klp_shim_node_add(

@@ -16,6 +16,7 @@
 //! | `sysfs` | a patch's directory |
 //! | `tasks` | all tasks: which of them may be switched, which may still run a patch's text |
 //! | `universe` | the table of universes, as callbacks find it |
+//! | `write_text` | writing a patch module's text and data |
 //!
 //! A panic is a bug in the engine: it traps at once, and the kernel reports an oops with a back trace.
 #![no_std]
@@ -33,6 +34,7 @@ mod states;
 mod sysfs;
 mod tasks;
 mod universe;
+mod write_text;
 
 cfg_if::cfg_if! {
     // The one place that picks the architecture.

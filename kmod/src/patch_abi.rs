@@ -6,11 +6,14 @@ use core::ptr::NonNull;
 
 use klp_core::Error;
 use klp_core::patch::{Model, Object, Patch, State};
+use klp_core::patch_relocs::Relocations;
 use klp_core::platform::{List, Range};
 use klp_core::system_state::SystemState;
-use klp_patch::abi::{KLP_CONSISTENT_IN_THREAD, KLP_CONSISTENT_IN_TIME, KLP_IMMEDIATE};
+use klp_patch::abi::{
+    KLP_CONSISTENT_IN_THREAD, KLP_CONSISTENT_IN_TIME, KLP_IMMEDIATE, KLP_RELOCATIONS_FORMAT,
+};
 
-use crate::ffi::{self, KlpFunc, KlpModule, KlpObject, KlpOriginal, KlpPatch, KlpState};
+use crate::ffi::{self, KlpFunc, KlpModule, KlpObject, KlpOriginal, KlpPatch, KlpRelocations, KlpState};
 use crate::platform::{Kernel, Name};
 
 /// Reads a patch as its module declares it.
@@ -23,8 +26,12 @@ use crate::platform::{Kernel, Name};
 /// # Safety
 ///
 /// `patch` is a patch of a module that stays loaded as long as the engine knows the patch; its arrays end as
-/// `klp_for_each_object_static` and `klp_for_each_func_static` say, the states with the id 0.
-pub(crate) unsafe fn read(patch: NonNull<KlpPatch>) -> Result<Patch<Kernel>, Error<Name>> {
+/// `klp_for_each_object_static` and `klp_for_each_func_static` say, the states with the id 0. `relocations` is null, or that
+/// module's, as `cargo klp build` filled them in.
+pub(crate) unsafe fn read(
+    patch: NonNull<KlpPatch>,
+    relocations: *const KlpRelocations,
+) -> Result<Patch<Kernel>, Error<Name>> {
     // SAFETY: the caller's promise.
     let declared = unsafe { patch.as_ref() };
     let module = module(declared.module)?;
@@ -60,7 +67,41 @@ pub(crate) unsafe fn read(patch: NonNull<KlpPatch>) -> Result<Patch<Kernel>, Err
             target.add_func(name, func.old_sympos, replacement, caller)?;
         }
     }
+    // SAFETY: null or the module's.
+    if let Some(relocations) = unsafe { relocations.as_ref() }.filter(|declared| declared.format != 0) {
+        // SAFETY: filled in, as the caller promised.
+        unsafe { read_relocations(relocations, &mut read.relocations) }?;
+    }
     Ok(read)
+}
+
+/// # Safety
+///
+/// As for [`read`]; they are filled in.
+unsafe fn read_relocations(
+    declared: &KlpRelocations,
+    read: &mut Relocations<Kernel>,
+) -> Result<(), Error<Name>> {
+    if declared.format != KLP_RELOCATIONS_FORMAT {
+        return Err(Error::BadRelocations);
+    }
+    let counts = [declared.symbol_count, declared.reloc_count, declared.slot_count];
+    let [symbols, relocs, slots] = counts.map(|count| usize::try_from(count).unwrap_or(0));
+    if symbols == 0 || relocs == 0 || declared.symbols.is_null() || declared.relocs.is_null() {
+        return Err(Error::BadRelocations);
+    }
+    // SAFETY: an array of the module's with so many elements.
+    for symbol in unsafe { core::slice::from_raw_parts(declared.symbols, symbols) } {
+        // SAFETY: NULL, or C strings in the module.
+        let (object, name) = unsafe { (Name::new(symbol.object), Name::new(symbol.name)) };
+        read.add_symbol(object, name.ok_or(Error::BadRelocations)?, symbol.position)?;
+    }
+    // SAFETY: as above.
+    for reloc in unsafe { core::slice::from_raw_parts(declared.relocs, relocs) } {
+        read.add(reloc.place, reloc.r_type, reloc.symbol, reloc.addend, reloc.room)?;
+    }
+    read.set_slots(declared.slots as u64, slots)?;
+    Ok(())
 }
 
 /// The consistency model that `klp_patch.flags` asks for.

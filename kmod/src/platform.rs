@@ -16,7 +16,7 @@ use klp_core::{Addr, FtraceRedirect};
 use crate::alloc::{self, KList};
 use crate::ffi::{self, KlpObject};
 use crate::stacks::klp_rs_report_stack;
-use crate::{Native, patch_abi, tasks, universe};
+use crate::{Native, patch_abi, tasks, universe, write_text};
 
 /// The kernel this module is loaded into. Its methods are called with the engine's lock held, in process context.
 pub(crate) struct Kernel;
@@ -75,6 +75,20 @@ impl Drop for FtraceHook {
     }
 }
 
+/// Calls `found` with the symbols of that name, functions or all.
+fn each_symbol(object: Option<Name>, name: Name, data: bool, found: &mut dyn FnMut(Addr) -> bool) {
+    extern "C" fn each(context: *mut c_void, addr: u64) -> bool {
+        // SAFETY: `context` is the `found` below, borrowed for as long as the call lasts.
+        let found = unsafe { &mut *context.cast::<&mut dyn FnMut(Addr) -> bool>() };
+        found(addr)
+    }
+    let mut found = found;
+    let context = (&raw mut found).cast();
+    let object = object.map_or(core::ptr::null(), Name::as_ptr);
+    // SAFETY: C strings, or NULL for vmlinux; `each` is only called during the call, with this context.
+    unsafe { ffi::klp_shim_each_symbol(object, name.as_ptr(), data, each, context) };
+}
+
 /// 0 or a negative error number, as kernel functions return it.
 pub(crate) fn errno(ret: c_int) -> Result<(), Errno> {
     if ret == 0 { Ok(()) } else { Err(Errno(ret.wrapping_neg())) }
@@ -94,16 +108,30 @@ impl Platform for Kernel {
     }
 
     fn for_each_symbol(&self, object: Option<Name>, name: Name, found: &mut dyn FnMut(Addr) -> bool) {
-        extern "C" fn each(context: *mut c_void, addr: u64) -> bool {
-            // SAFETY: `context` is the `found` below, borrowed for as long as the call lasts.
-            let found = unsafe { &mut *context.cast::<&mut dyn FnMut(Addr) -> bool>() };
-            found(addr)
-        }
-        let mut found = found;
-        let context = (&raw mut found).cast();
-        let object = object.map_or(core::ptr::null(), Name::as_ptr);
-        // SAFETY: C strings, or NULL for vmlinux; `each` is only called during the call, with this context.
-        unsafe { ffi::klp_shim_each_symbol(object, name.as_ptr(), each, context) };
+        each_symbol(object, name, false, found);
+    }
+
+    fn for_each_symbol_of_any_kind(
+        &self,
+        object: Option<Name>,
+        name: Name,
+        found: &mut dyn FnMut(Addr) -> bool,
+    ) {
+        each_symbol(object, name, true, found);
+    }
+
+    fn lists_data(&self) -> bool {
+        // SAFETY: a constant.
+        unsafe { ffi::klp_shim_lists_data }
+    }
+
+    fn write_patch(&self, writes: &[klp_core::platform::Write]) -> Result<(), NoMemory> {
+        write_text::write(writes)
+    }
+
+    fn out_of_reach(&self) -> bool {
+        // SAFETY: a byte, 0 or 1, that the kernel's parameter code writes. Volatile, since the writer is a user of sysfs.
+        unsafe { (&raw const ffi::klp_shim_out_of_reach).read_volatile() }
     }
 
     fn ftrace_location(&self, function: Addr) -> Option<Addr> {

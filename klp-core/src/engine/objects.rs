@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Objects: patching and unpatching what is loaded, modules that come and go.
 
-use crate::engine::{Engine, Result, func_stack, resolve, transition};
+use crate::engine::{Engine, Result, func_stack, relocs, resolve, transition};
 use crate::error::Error;
-use crate::patch::{Members, Object};
+use crate::patch::{Members, Object, Patch, State};
 use crate::platform::{Callback, Level, Platform};
 
 impl<P: Platform> Engine<P> {
@@ -52,7 +52,9 @@ impl<P: Platform> Engine<P> {
     fn patch_loading(&mut self, platform: &P, patch: usize, object: usize, module: &str) -> Result<(), P> {
         let name = self.patches[patch].name;
         let name = name.as_ref();
-        resolve::resolve(platform, &mut self.patches[patch].objects[object]).inspect_err(|error| {
+        let resolved = resolve::resolve(platform, &mut self.patches[patch].objects[object])
+            .and_then(|()| relocs::apply(platform, &mut self.patches[patch].relocations, Some(module)));
+        resolved.inspect_err(|error| {
             platform.log(Level::Error, format_args!("{error}"));
             let errno = error.errno().0;
             platform.log(
@@ -122,6 +124,7 @@ impl<P: Platform> Engine<P> {
                 func.site = None;
                 func.published = false;
             }
+            relocs::clear(platform, &mut self.patches[patch].relocations, Some(module));
         }
     }
 
@@ -141,13 +144,20 @@ impl<P: Platform> Engine<P> {
         for object in self.patches[patch].objects.iter_mut() {
             object.was_prepared = object.prepared;
         }
+        relocs::apply(platform, &mut self.patches[patch].relocations, None)
+            .inspect_err(|error| platform.log(Level::Error, format_args!("{error}")))?;
         for object in 0..self.patches[patch].objects.len() {
             let named = self.patches[patch].objects[object].name;
             if named.is_some_and(|module| !platform.is_loaded(module)) {
                 continue;
             }
             // A module that came while the patch was not enabled has not been looked at yet.
-            resolve::resolve(platform, &mut self.patches[patch].objects[object])
+            let Patch { objects, relocations, .. } = &mut self.patches[patch];
+            resolve::resolve(platform, &mut objects[object])
+                .and_then(|()| match &named {
+                    Some(module) => relocs::apply(platform, relocations, Some(module.as_ref())),
+                    None => Ok(()),
+                })
                 .inspect_err(|error| platform.log(Level::Error, format_args!("{error}")))?;
             if !self.patches[patch].objects[object].prepared {
                 self.pre_patch(platform, patch, object)?;
@@ -170,6 +180,14 @@ impl<P: Platform> Engine<P> {
             if !self.patches[patch].objects[object].was_prepared {
                 self.call_back_object(platform, patch, object, Callback::PostUnpatch);
             }
+        }
+        // The text of one that drains may still be running.
+        if self.patches[patch].state == State::Ready {
+            let Patch { objects, relocations, .. } = &mut self.patches[patch];
+            for name in objects.iter().filter_map(|object| object.name) {
+                relocs::clear(platform, relocations, Some(name.as_ref()));
+            }
+            relocs::clear(platform, relocations, None);
         }
     }
 

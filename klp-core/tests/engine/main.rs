@@ -10,6 +10,7 @@ mod lifecycle;
 mod modules;
 mod original_callers;
 mod random;
+mod relocations;
 mod stacking;
 mod symbols;
 mod toy;

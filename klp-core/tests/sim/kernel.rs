@@ -12,7 +12,7 @@ use std::rc::{Rc, Weak};
 use klp_core::Addr;
 use klp_core::engine::code::Code;
 use klp_core::patch::Leave;
-use klp_core::platform::{Callback, Errno, Hold, Holder, Level, NoMemory, Platform, Range, TaskId};
+use klp_core::platform::{Callback, Errno, Hold, Holder, Level, NoMemory, Platform, Range, TaskId, Write};
 use klp_core::universe::Slot;
 
 use super::arch::Toy;
@@ -20,6 +20,7 @@ use super::fault::{self, Fault};
 use super::flaw::Flaw;
 use super::hook::{HookState, SimHook};
 use super::list::SimList;
+use super::patch_memory::PatchMemory;
 use super::tasks::Tasks;
 use super::text::Function;
 
@@ -76,6 +77,7 @@ pub(crate) struct State {
     /// No function was in transition when the machine was last stopped.
     pub(super) settled: Cell<bool>,
     pub(super) powered_off: Cell<bool>,
+    pub(super) patch_memory: PatchMemory,
     now: Cell<u64>,
     signal_after: Cell<Option<u64>>,
     flaw: Cell<Option<Flaw>>,
@@ -206,10 +208,27 @@ impl<const STUB: bool> Platform for Sim<STUB> {
     }
 
     fn read_text(&self, addr: Addr, code: &mut [u8]) -> bool {
+        if PatchMemory::has(addr) {
+            self.0.patch_memory.read(addr, code);
+            return true;
+        }
         let text = self.function_at(addr).code;
         let Some(text) = text.get(..code.len()) else { return false };
         code.copy_from_slice(text);
         true
+    }
+
+    fn write_patch(&self, writes: &[Write]) -> Result<(), NoMemory> {
+        self.notify(Point::Any);
+        if fault::due(Fault::Allocation) {
+            return Err(NoMemory);
+        }
+        writes.iter().for_each(|write| self.0.patch_memory.write(write.at, write.code.as_bytes()));
+        Ok(())
+    }
+
+    fn out_of_reach(&self) -> bool {
+        self.0.patch_memory.out_of_reach.get()
     }
 
     fn has_probe(&self, _site: Addr) -> bool {

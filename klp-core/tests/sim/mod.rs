@@ -7,6 +7,7 @@ pub(crate) mod flaw;
 pub(crate) mod hook;
 pub(crate) mod kernel;
 pub(crate) mod list;
+pub(crate) mod patch_memory;
 pub(crate) mod patches;
 pub(crate) mod tasks;
 pub(crate) mod text;

@@ -5,11 +5,16 @@ use klp_core::Addr;
 use klp_core::patch::{Model, Patch};
 use klp_core::platform::{NoMemory, Range};
 
+use super::arch::BRANCH;
 use super::kernel::Sim;
 
 const NAMES: [&str; 8] = ["p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7"];
 /// Bytes from one patch module to the next.
+/// Where the modules of patches are, and behind it nothing else.
+pub(crate) const PATCHES: Addr = 0xffff_ffff_8200_0000;
 const MODULE_SIZE: u64 = 0x1_0000;
+const CALLS: u64 = 0xc000;
+const SLOTS: u64 = 0xe000;
 /// From the module's start to the functions that call originals.
 const WRAPPERS: u64 = 0x8000;
 const WRAPPER_SIZE: u64 = 0x40;
@@ -33,6 +38,9 @@ pub(crate) struct Spec {
     pub(crate) objects: Vec<Option<&'static str>>,
     pub(crate) funcs: Vec<FuncSpec>,
     calls_originals: bool,
+    /// The symbols that it refers to: object, name, position. Each is called once.
+    pub(crate) calls: Vec<(Option<&'static str>, &'static str, u64)>,
+    pub(crate) slots: usize,
 }
 
 impl std::fmt::Debug for Spec {
@@ -52,7 +60,7 @@ impl std::fmt::Debug for Spec {
 impl Spec {
     /// A patch without objects; `index` tells patches apart.
     pub(crate) fn new(index: usize) -> Spec {
-        let start = 0xffff_ffff_8200_0000 + MODULE_SIZE * index as u64;
+        let start = PATCHES + MODULE_SIZE * index as u64;
         Spec {
             name: NAMES[index],
             text: Range { start, size: MODULE_SIZE },
@@ -61,7 +69,21 @@ impl Spec {
             objects: Vec::new(),
             funcs: Vec::new(),
             calls_originals: false,
+            calls: Vec::new(),
+            slots: 0,
         }
+    }
+
+    /// Calls a function that is not exported.
+    pub(crate) fn calling(mut self, object: Option<&'static str>, name: &'static str, position: u64) -> Spec {
+        self.calls.push((object, name, position));
+        self.slots += 1;
+        self
+    }
+
+    /// Where the nth of these calls is, from 0.
+    pub(crate) fn call(&self, index: usize) -> Addr {
+        self.text.start + CALLS + 4 * index as u64
     }
 
     /// Adds an object that is patched in these functions.
@@ -143,6 +165,11 @@ impl Spec {
                 object.add_func(func.name, func.position, func.replacement, original_caller)?;
             }
         }
+        for (symbol, &(object, name, position)) in (0..).zip(&self.calls) {
+            patch.relocations.add_symbol(object, name, position)?;
+            patch.relocations.add(self.call(symbol as usize), BRANCH, symbol, -4, 4)?;
+        }
+        patch.relocations.set_slots(self.text.start + SLOTS, self.slots)?;
         Ok(patch)
     }
 

@@ -21,7 +21,6 @@
 /*
  * The kernel's names are taken where it has livepatch of its own.
  */
-#define klp_enable_patch	klp_sdk_enable_patch
 #define klp_get_state		klp_sdk_get_state
 #define klp_get_prev_state	klp_sdk_get_prev_state
 #define klp_shadow_get		klp_sdk_shadow_get
@@ -168,10 +167,63 @@ struct klp_patch {
 #define klp_for_each_func(obj, func)	klp_for_each_func_static(obj, func)
 
 /*
+ * SDK: what `cargo klp build` makes of references to symbols that are not exported (docs/src/relocations.md). A patch without such
+ * references has zeroes there.
+ */
+#define KLP_RELOCATIONS_FORMAT 1
+
+struct klp_reloc_symbol {
+	const char *object;	/* NULL for vmlinux */
+	const char *name;
+	u64 position;
+};
+
+struct klp_reloc {
+	u64 place;
+	s64 addend;
+	u32 type;
+	u32 symbol;		/* which of the symbols */
+	u32 room;		/* bytes from the place to the end of its section */
+	u32 reserved;
+};
+
+struct klp_relocations {
+	u64 format;
+	const struct klp_reloc *relocs;
+	u64 reloc_count;
+	const struct klp_reloc_symbol *symbols;
+	u64 symbol_count;
+	void *slots;
+	u64 slot_count;
+};
+
+int klp_sdk_enable_patch(struct klp_patch *patch, const struct klp_relocations *relocations);
+
+/*
  * Takes in and enables a patch. To be called from the patch module's init function, which returns its result; may
  * sleep. 0, or a negative error number after a line in the kernel log that says why; the kernel is then as it was.
  */
-int klp_enable_patch(struct klp_patch *patch);
+static inline int klp_enable_patch(struct klp_patch *patch)
+{
+	static const struct klp_relocations relocations __section(".klp.relocations");
+
+	return klp_sdk_enable_patch(patch, &relocations);
+}
+
+/*
+ * SDK: KLP_RELOC_SYMBOL(object, name, position) says which symbol the name of a function or variable that is not exported
+ * stands for, in the whole patch: of `object`, a module's name or vmlinux, the one at `position` among those of that name, in
+ * the order of kallsyms, from 1; 0 if there is only one. Without it a name stands for the only one of vmlinux. With
+ * KLP_RELOC_SYMBOL_AS the patch has its own name for it.
+ *
+ *	extern int test_helper(int value);
+ *	KLP_RELOC_SYMBOL(test_target, test_helper, 0);
+ */
+#define KLP_RELOC_SYMBOL(object, name, position) KLP_RELOC_SYMBOL_AS(name, object, name, position)
+#define KLP_RELOC_SYMBOL_AS(identifier, object, name, position)					\
+	asm(".pushsection .note.klp.declared, \"\"\n"						\
+	    "\t.asciz \"" #identifier "\", \"" #object "\", \"" #name "\", \"" #position "\"\n"	\
+	    "\t.popsection")
 
 /*
  * The patch's own entry for a system state; NULL if it has none.

@@ -106,6 +106,75 @@ pub struct KlpPatch {
     pub older: *mut KlpPatch,
 }
 
+/// `KLP_RELOCATIONS_FORMAT`
+pub const KLP_RELOCATIONS_FORMAT: u64 = 1;
+
+/// `struct klp_reloc_symbol`: a symbol that is not exported.
+#[repr(C)]
+#[derive(Debug)]
+pub struct KlpRelocSymbol {
+    /// The module's name; null for vmlinux.
+    pub object: *const c_char,
+    /// Its name.
+    pub name: *const c_char,
+    /// Position among the object's symbols of that name, from 1; 0 if there is only one.
+    pub position: u64,
+}
+
+/// `struct klp_reloc`: a relocation against one.
+#[repr(C)]
+#[derive(Debug)]
+pub struct KlpReloc {
+    /// Its address.
+    pub place: u64,
+    /// The addend.
+    pub addend: i64,
+    /// The type.
+    pub r_type: u32,
+    /// Which of the symbols.
+    pub symbol: u32,
+    /// Bytes from the place to the end of its section.
+    pub room: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// `struct klp_relocations`: what `cargo klp build` makes of references to symbols that are not exported.
+#[repr(C)]
+#[derive(Debug)]
+pub struct KlpRelocations {
+    /// [`KLP_RELOCATIONS_FORMAT`]; 0 if there are none.
+    pub format: u64,
+    /// The relocations.
+    pub relocs: *const KlpReloc,
+    /// How many.
+    pub reloc_count: u64,
+    /// The symbols.
+    pub symbols: *const KlpRelocSymbol,
+    /// How many.
+    pub symbol_count: u64,
+    /// The slots.
+    pub slots: *mut c_void,
+    /// How many.
+    pub slot_count: u64,
+}
+
+impl KlpRelocations {
+    /// None, until the module is built.
+    pub const NONE: KlpRelocations = KlpRelocations {
+        format: 0,
+        relocs: core::ptr::null(),
+        reloc_count: 0,
+        symbols: core::ptr::null(),
+        symbol_count: 0,
+        slots: core::ptr::null_mut(),
+        slot_count: 0,
+    };
+}
+
+// SAFETY: written by the build only.
+unsafe impl Sync for KlpRelocations {}
+
 impl KlpFunc {
     /// What ends an array of functions.
     pub const END: KlpFunc = KlpFunc {
@@ -145,6 +214,8 @@ impl KlpObject {
 }
 
 // The offsets that shim/main.c asserts of the C structures.
+const _: () = assert!(size_of::<KlpRelocSymbol>() == 24 && size_of::<KlpReloc>() == 32);
+const _: () = assert!(size_of::<KlpRelocations>() == 56);
 const _: () = assert!(size_of::<KlpOriginal>() == 32 && size_of::<KlpFunc>() == 40);
 const _: () = assert!(core::mem::offset_of!(KlpObject, patched) == 64 && size_of::<KlpObject>() == 72);
 const _: () = assert!(core::mem::offset_of!(KlpState, data) == 16 && size_of::<KlpState>() == 24);

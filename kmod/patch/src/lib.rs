@@ -87,8 +87,12 @@ macro_rules! patch {
         #[unsafe(no_mangle)]
         extern "C" fn init_module() -> ::core::ffi::c_int {
             // SAFETY: called once, when the module is loaded; the patch lives as long as the module.
-            unsafe { $crate::module::klp_sdk_enable_patch(&raw mut __klp_patch) }
+            unsafe { $crate::module::klp_sdk_enable_patch(&raw mut __klp_patch, &raw const __KLP_RELOCATIONS) }
         }
+
+        // Filled in by the build. Reached through its address only, so that nobody takes it for the zeroes it is here.
+        #[unsafe(link_section = ".klp.relocations")]
+        static __KLP_RELOCATIONS: $crate::abi::KlpRelocations = $crate::abi::KlpRelocations::NONE;
 
         #[unsafe(no_mangle)]
         extern "C" fn cleanup_module() {}
@@ -290,6 +294,38 @@ macro_rules! original {
             // SAFETY: the caller's promise.
             unsafe { caller($($argument),*) }
         }
+    };
+}
+
+/// Says which symbol the name of a function or static that is not exported stands for, in the whole patch.
+///
+/// `reloc_symbol!(object, name, position)`: of `object`, a module's name or `vmlinux`, the one at `position` among those of
+/// that name, in the order of kallsyms, from 1; 0 if there is only one. Without it a name stands for the only one of
+/// vmlinux. `reloc_symbol!(own = object, name, position)`: the patch has its own name for it.
+///
+/// ```ignore
+/// unsafe extern "C" {
+///     fn test_helper(value: c_int) -> c_int;
+/// }
+/// klp_patch::reloc_symbol!(test_target, test_helper, 0);
+/// ```
+#[macro_export]
+macro_rules! reloc_symbol {
+    ($object:ident, $name:ident, $position:literal) => {
+        $crate::reloc_symbol!($name = $object, $name, $position);
+    };
+    ($own:ident = $object:ident, $name:ident, $position:literal) => {
+        ::core::arch::global_asm!(::core::concat!(
+            ".pushsection .note.klp.declared, \"\"\n.asciz \"",
+            ::core::stringify!($own),
+            "\"\n.asciz \"",
+            ::core::stringify!($object),
+            "\"\n.asciz \"",
+            ::core::stringify!($name),
+            "\"\n.asciz \"",
+            ::core::stringify!($position),
+            "\"\n.popsection"
+        ));
     };
 }
 

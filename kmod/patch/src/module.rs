@@ -3,7 +3,7 @@
 
 use core::ffi::{c_int, c_ulong, c_void};
 
-use crate::abi::{KlpPatch, KlpState};
+use crate::abi::{KlpPatch, KlpRelocations, KlpState};
 use crate::shadow::{Construct, Destroy};
 
 unsafe extern "C" {
@@ -14,7 +14,7 @@ unsafe extern "C" {
     pub(crate) static mut __klp_patch: KlpPatch;
 
     /// `klp_enable_patch()` of klp.ko.
-    pub fn klp_sdk_enable_patch(patch: *mut KlpPatch) -> c_int;
+    pub fn klp_sdk_enable_patch(patch: *mut KlpPatch, relocations: *const KlpRelocations) -> c_int;
 
     pub(crate) fn klp_sdk_get_state(patch: *mut KlpPatch, id: c_ulong) -> *mut KlpState;
     pub(crate) fn klp_sdk_get_prev_state(id: c_ulong) -> *mut KlpState;

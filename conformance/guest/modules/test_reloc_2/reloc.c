@@ -1,0 +1,1 @@
+../test_reloc_1/reloc.c
