@@ -6,6 +6,7 @@
 
 mod relocs;
 mod stage;
+mod vmlinux;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -21,6 +22,7 @@ use crate::doctor::{self, Task};
 use crate::progress::Progress;
 use crate::{Failure, Kernel, process, rustsrc};
 use stage::{Patch, Stage};
+use vmlinux::Vmlinux;
 
 /// How to build.
 #[derive(Clone, Debug)]
@@ -35,6 +37,8 @@ pub struct Options {
     pub deny_warnings: bool,
     /// Where cargo keeps what it compiled. Shared between kernels: most of it is the same for all of an architecture.
     pub rust_target: PathBuf,
+    /// The kernel's vmlinux with its symbols, for variables that the kernel's own symbol table does not list.
+    pub vmlinux: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -46,6 +50,7 @@ impl Default for Options {
             kmod: workspace().join("kmod"),
             deny_warnings: false,
             rust_target: target_dir().join("rust"),
+            vmlinux: None,
         }
     }
 }
@@ -102,7 +107,22 @@ pub fn build(
     let _lock = lock(&out_dir.join("build.lock"))?;
     Stage::for_kernel(&work, kernel)?;
 
-    let mut make = Make { kernel, options, progress, symbols: None, exported: None, rust: None, kmod: &kmod };
+    let mut make = Make {
+        kernel,
+        options,
+        progress,
+        symbols: None,
+        exported: None,
+        vmlinux: None,
+        rust: None,
+        kmod: &kmod,
+    };
+    make.vmlinux = match &options.vmlinux {
+        Some(path) => Some(Vmlinux::read(path, kernel)?),
+        None if kernel.lists_variables() => None,
+        // What boots is a vmlinux itself on ppc64, and not always stripped.
+        None => Vmlinux::read(&kernel.image, kernel).ok(),
+    };
     let klp = match options.core {
         true => {
             let stage = Stage::kmod(&work, &kmod)?;
@@ -184,6 +204,7 @@ struct Make<'a> {
     symbols: Option<PathBuf>,
     /// What the kernel, its modules and klp.ko export, once it was needed.
     exported: Option<HashSet<String>>,
+    vmlinux: Option<Vmlinux>,
     /// The environment that cargo finds core's sources by, once it was needed.
     rust: Option<Vec<(String, String)>>,
 }
@@ -285,8 +306,23 @@ impl Make<'_> {
             }
         };
         let bytes = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
-        if let Some(converted) = relocs::convert(&bytes, exported)? {
-            fs::write(module, converted).with_context(|| format!("cannot write {}", module.display()))?;
+        let Some(converted) = relocs::convert(&bytes, exported, self.vmlinux.as_ref())? else {
+            return Ok(());
+        };
+        fs::write(module, converted.module).with_context(|| format!("cannot write {}", module.display()))?;
+        let name = module.file_name().unwrap_or_default().to_string_lossy();
+        self.progress.note(&format!(
+            "{name} refers to what is not exported, and is looked up when it is loaded: {}",
+            converted.symbols.join(", ")
+        ));
+        if !converted.unlisted.is_empty() && !self.kernel.lists_variables() {
+            self.progress.note(&format!(
+                "{name}: the symbol table of {} ({}) lists functions only; if these are variables the patch will be refused, unless a \
+                 vmlinux with symbols is named by --vmlinux: {}",
+                self.kernel.id,
+                self.kernel.arch,
+                converted.unlisted.join(", ")
+            ));
         }
         Ok(())
     }
@@ -406,6 +442,7 @@ mod tests {
             kmod: Path::new("/kmod"),
             symbols: None,
             exported: None,
+            vmlinux: None,
             rust: None,
         };
         let line = "make -s --no-print-directory -C /k/build M=/o/build/x ARCH=powerpc \

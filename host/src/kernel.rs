@@ -67,6 +67,14 @@ impl Kernel {
     }
 }
 
+impl Kernel {
+    /// Whether the running kernel's symbol table lists variables.
+    pub(crate) fn lists_variables(&self) -> bool {
+        fs::read_to_string(self.build_dir.join(CONFIG))
+            .is_ok_and(|config| config.lines().any(|line| line == "CONFIG_KALLSYMS_ALL=y"))
+    }
+}
+
 /// What a user's own kernel consists of.
 #[derive(Debug, PartialEq, Eq)]
 struct Own {

@@ -183,6 +183,15 @@ pub enum Error<N> {
         /// The symbol.
         symbol: N,
     },
+    /// A variable's place was taken from a vmlinux that is not the running kernel's.
+    OtherVmlinux {
+        /// The variable.
+        symbol: N,
+        /// A function of that vmlinux.
+        anchor: N,
+        /// Another, which is not as far from it here as there.
+        witness: N,
+    },
     /// A relocation of the patch cannot be applied.
     Relocation(Refused<N>),
     /// The patch's own relocations are not what this klp.ko can read.
@@ -373,8 +382,8 @@ impl<N: AsRef<str>> fmt::Display for Error<N> {
                     write!(
                         f,
                         "symbol '{symbol}' not found in symbol table\n\
-                         the kernel lists functions only, and {object} has none of that name: data cannot be found (no \
-                         CONFIG_KALLSYMS_ALL)"
+                         the kernel lists functions only (no CONFIG_KALLSYMS_ALL), and {object} has none of that name: if it is a \
+                         variable, build with --vmlinux"
                     )
                 }
             }
@@ -392,6 +401,14 @@ impl<N: AsRef<str>> fmt::Display for Error<N> {
                  without functions",
                 symbol.as_ref(),
                 object.as_ref()
+            ),
+            Error::OtherVmlinux { symbol, anchor, witness } => write!(
+                f,
+                "symbol '{}' not found in symbol table\n\
+                 it was looked up in a vmlinux that is not this kernel's: '{}' and '{}' are not as far apart here",
+                symbol.as_ref(),
+                anchor.as_ref(),
+                witness.as_ref()
             ),
             Error::Relocation(refused) => write!(f, "{refused}"),
             Error::BadRelocations => f.write_str(

@@ -19,8 +19,23 @@ pub struct Symbol<P: Platform> {
     /// Its position among the object's symbols of that name, from 1, in the order of the symbol table; 0: there is only
     /// one.
     pub position: u64,
+    /// Where it is if the symbol table does not list it.
+    pub anchor: Option<Anchor<P::Name>>,
     /// Where it is, while the relocations against it are applied.
     pub(crate) addr: Option<Addr>,
+}
+
+/// Where a symbol of vmlinux is, told by functions: what is linked together stays together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Anchor<N> {
+    /// A function.
+    pub anchor: N,
+    /// From there to the symbol.
+    pub offset: i64,
+    /// Another function, by whose distance a different build is known.
+    pub witness: N,
+    /// From the first to the other.
+    pub distance: i64,
 }
 
 /// A relocation against such a symbol.
@@ -81,7 +96,14 @@ impl<P: Platform> Relocations<P> {
         name: P::Name,
         position: u64,
     ) -> Result<(), NoMemory> {
-        self.symbols.try_push(Symbol { object, name, position, addr: None })
+        self.symbols.try_push(Symbol { object, name, position, anchor: None, addr: None })
+    }
+
+    /// Says where the symbol that was added last is if the symbol table does not list it.
+    pub fn set_anchor(&mut self, anchor: Anchor<P::Name>) {
+        if let Some(symbol) = self.symbols.last_mut() {
+            symbol.anchor = Some(anchor);
+        }
     }
 
     /// Adds a relocation at `place`, `room` bytes before the end of its section.

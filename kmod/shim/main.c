@@ -19,7 +19,7 @@ static_assert(sizeof(struct klp_func) == 40);
 static_assert(offsetof(struct klp_object, patched) == 64 && sizeof(struct klp_object) == 72);
 static_assert(offsetof(struct klp_state, data) == 16 && sizeof(struct klp_state) == 24);
 static_assert(offsetof(struct klp_patch, flags) == 28 && offsetof(struct klp_patch, enabled) == 32);
-static_assert(sizeof(struct klp_reloc_symbol) == 24 && sizeof(struct klp_reloc) == 32);
+static_assert(sizeof(struct klp_reloc_symbol) == 56 && sizeof(struct klp_reloc) == 32);
 static_assert(sizeof(struct klp_relocations) == 56);
 static_assert(offsetof(struct klp_patch, id) == 36 && sizeof(struct klp_patch) == 48);
 

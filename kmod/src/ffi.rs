@@ -7,7 +7,9 @@ use core::sync::atomic::AtomicU64;
 use klp_core::ftrace::RegsLayout;
 use klp_core::platform::Range;
 use klp_core::redirect::FuncRedirect;
-pub(crate) use klp_patch::abi::{KlpFunc, KlpObject, KlpOriginal, KlpPatch, KlpRelocations, KlpState};
+pub(crate) use klp_patch::abi::{
+    KlpFunc, KlpObject, KlpOriginal, KlpPatch, KlpRelocSymbol, KlpRelocations, KlpState,
+};
 
 use crate::shadow::Shadow;
 

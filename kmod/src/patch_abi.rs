@@ -6,14 +6,16 @@ use core::ptr::NonNull;
 
 use klp_core::Error;
 use klp_core::patch::{Model, Object, Patch, State};
-use klp_core::patch_relocs::Relocations;
+use klp_core::patch_relocs::{Anchor, Relocations};
 use klp_core::platform::{List, Range};
 use klp_core::system_state::SystemState;
 use klp_patch::abi::{
     KLP_CONSISTENT_IN_THREAD, KLP_CONSISTENT_IN_TIME, KLP_IMMEDIATE, KLP_RELOCATIONS_FORMAT,
 };
 
-use crate::ffi::{self, KlpFunc, KlpModule, KlpObject, KlpOriginal, KlpPatch, KlpRelocations, KlpState};
+use crate::ffi::{
+    self, KlpFunc, KlpModule, KlpObject, KlpOriginal, KlpPatch, KlpRelocSymbol, KlpRelocations, KlpState,
+};
 use crate::platform::{Kernel, Name};
 
 /// Reads a patch as its module declares it.
@@ -95,6 +97,12 @@ unsafe fn read_relocations(
         // SAFETY: NULL, or C strings in the module.
         let (object, name) = unsafe { (Name::new(symbol.object), Name::new(symbol.name)) };
         read.add_symbol(object, name.ok_or(Error::BadRelocations)?, symbol.position)?;
+        // SAFETY: as above.
+        let functions = unsafe { (Name::new(symbol.anchor), Name::new(symbol.witness)) };
+        if let (Some(anchor), Some(witness)) = functions {
+            let KlpRelocSymbol { offset, distance, .. } = *symbol;
+            read.set_anchor(Anchor { anchor, offset, witness, distance });
+        }
     }
     // SAFETY: as above.
     for reloc in unsafe { core::slice::from_raw_parts(declared.relocs, relocs) } {

@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// Where the modules go [default: target/klp/ARCH/KERNEL]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// The kernel's vmlinux with symbols: for variables that its own symbol table does not list
+    #[arg(long, value_name = "FILE")]
+    vmlinux: Option<PathBuf>,
     /// Directories with C (*.c) or Rust (lib.rs) sources; each module is named after its directory
     #[arg(value_name = "PATCH")]
     patches: Vec<PathBuf>,
@@ -33,7 +36,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let progress = Progress::new();
     let kernel = args.target.resolve(&progress)?;
     let out = args.out.unwrap_or_else(|| default_out(&kernel));
-    let built = kbuild::build(&kernel, &out, &args.patches, &kbuild::Options::default(), &progress)?;
+    let options = kbuild::Options { vmlinux: args.vmlinux, ..kbuild::Options::default() };
+    let built = kbuild::build(&kernel, &out, &args.patches, &options, &progress)?;
     for module in built.klp.iter().chain(&built.patches) {
         println!("{}", module.display());
     }

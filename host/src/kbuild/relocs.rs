@@ -7,6 +7,9 @@
 //! section `.klp.relocations`. The addresses in it are relocations that the kernel's loader knows.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use super::vmlinux::Vmlinux;
 
 use klp_core::slots::{self, Destination};
 use klp_core::{FarBranch, Relocate};
@@ -67,6 +70,7 @@ struct Facts {
     slot_len: usize,
     is_known: fn(u32) -> bool,
     capacity: fn(&[(u32, usize, i64)]) -> usize,
+    is_branch: fn(u32) -> bool,
 }
 
 impl Facts {
@@ -75,6 +79,7 @@ impl Facts {
             absolute,
             slot_len: A::SLOT_LEN,
             is_known: |r_type| A::type_name(r_type).is_some(),
+            is_branch: A::is_branch,
             capacity: |relocations| {
                 let mut found: Vec<Destination<usize>> =
                     slots::destinations::<A, _>(relocations.iter().copied()).collect();
@@ -103,13 +108,40 @@ struct Declared {
     position: u64,
 }
 
+/// What a name stands for: the only one of vmlinux, unless the patch says otherwise.
+fn stands_for(declared: &HashMap<String, Declared>, name: &str) -> Declared {
+    let plain = || Declared { object: None, name: name.to_owned(), position: 0 };
+    declared.get(name).cloned().unwrap_or_else(plain)
+}
+
+impl fmt::Display for Declared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.object.as_deref().unwrap_or("vmlinux"), self.name)?;
+        if self.position > 0 { write!(f, ",{}", self.position) } else { Ok(()) }
+    }
+}
+
+/// A module that was converted.
+#[derive(Debug)]
+pub(super) struct Converted {
+    pub(super) module: Vec<u8>,
+    /// What it refers to: names, and the objects that the patch declares.
+    pub(super) symbols: Vec<String>,
+    /// What may be variables of vmlinux: their addresses are used, and no vmlinux says where they are.
+    pub(super) unlisted: Vec<String>,
+}
+
 /// Converts a module; `None` if there is nothing to convert. `exported` are the symbols that the kernel and other modules
-/// export.
+/// export; variables that the kernel's symbol table may not list are looked up in `vmlinux`.
 ///
 /// # Errors
 ///
 /// It refers to symbols that are not exported where that cannot be, or is not what it should be.
-pub(super) fn convert(module: &[u8], exported: &HashSet<String>) -> Result<Option<Vec<u8>>, Error> {
+pub(super) fn convert(
+    module: &[u8],
+    exported: &HashSet<String>,
+    vmlinux: Option<&Vmlinux>,
+) -> Result<Option<Converted>, Error> {
     if !has_any(module, exported)? {
         return Ok(None);
     }
@@ -133,11 +165,18 @@ pub(super) fn convert(module: &[u8], exported: &HashSet<String>) -> Result<Optio
     for (id, _) in &symbols {
         builder.symbols.get_mut(*id).delete = true;
     }
-    let tables = Tables::of(&builder, &symbols, &declared, &found);
+    let tables = Tables::of(&builder, &symbols, &declared, vmlinux, &found);
     tables.write(&mut builder, &facts, &descriptors);
-    let mut converted = Vec::new();
-    builder.write(&mut converted)?;
-    Ok(Some(converted))
+    let mut module = Vec::new();
+    builder.write(&mut module)?;
+    let stands_for = |name: &str| stands_for(&declared, name);
+    let unlisted = found.not_only_called(&symbols).filter(|name| {
+        let symbol = stands_for(name);
+        symbol.object.is_none() && vmlinux.is_none_or(|vmlinux| !vmlinux.has(&symbol.name))
+    });
+    let unlisted = unlisted.map(str::to_owned).collect();
+    let symbols = symbols.iter().map(|(_, name)| stands_for(name).to_string()).collect();
+    Ok(Some(Converted { module, symbols, unlisted }))
 }
 
 /// Whether a module may have something to convert: a look at what the [`Builder`], which does not know all that an object may
@@ -213,6 +252,7 @@ struct Reference {
 struct References {
     all: Vec<Reference>,
     slots: usize,
+    is_branch: fn(u32) -> bool,
 }
 
 impl References {
@@ -248,7 +288,15 @@ impl References {
         }
         let list: Vec<_> = all.iter().map(|found| (found.r_type, found.symbol, found.addend)).collect();
         let slots = (facts.capacity)(&list);
-        Ok(References { all, slots })
+        Ok(References { all, slots, is_branch: facts.is_branch })
+    }
+
+    /// The symbols whose address is used for something else than a call, and that are never called.
+    fn not_only_called<'a>(&self, symbols: &'a [(SymbolId, String)]) -> impl Iterator<Item = &'a str> {
+        symbols.iter().enumerate().filter_map(|(index, (_, name))| {
+            let mut types = self.all.iter().filter(|found| found.symbol == index).map(|found| found.r_type);
+            (!types.any(self.is_branch)).then_some(name.as_str())
+        })
     }
 }
 
@@ -302,6 +350,7 @@ impl Tables {
         builder: &Builder<'_>,
         symbols: &[(SymbolId, String)],
         declared: &HashMap<String, Declared>,
+        vmlinux: Option<&Vmlinux>,
         found: &References,
     ) -> Tables {
         let endian = builder.endian;
@@ -314,14 +363,24 @@ impl Tables {
         };
         let mut table = Table::default();
         for (_, identifier) in symbols {
-            let plain = || Declared { object: None, name: identifier.clone(), position: 0 };
-            let symbol = declared.get(identifier).cloned().unwrap_or_else(plain);
+            let symbol = stands_for(declared, identifier);
             match &symbol.object {
                 Some(object) => table.address(SectionOf::Strings, string(object)),
                 None => table.number([0; 8]),
             }
             table.address(SectionOf::Strings, string(&symbol.name));
             table.number(u64_bytes(endian, symbol.position));
+            let known = vmlinux.filter(|_| symbol.object.is_none());
+            match known.and_then(|vmlinux| Some((vmlinux, vmlinux.variable(&symbol.name, symbol.position)?)))
+            {
+                Some((Vmlinux { anchor, witness, .. }, addr)) => {
+                    for (function, to) in [(anchor, addr), (witness, witness.addr)] {
+                        table.address(SectionOf::Strings, string(&function.name));
+                        table.number(u64_bytes(endian, to.wrapping_sub(anchor.addr)));
+                    }
+                }
+                None => table.number([0; 32]),
+            }
         }
         let mut relocs = Table::default();
         for reference in &found.all {

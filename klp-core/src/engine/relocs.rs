@@ -9,7 +9,7 @@ use crate::branch::Code;
 use crate::engine::Result;
 use crate::error::Error;
 use crate::patch::{Object, Patch};
-use crate::patch_relocs::{MAX_PLACE, Reference, Relocations, Symbol, Was};
+use crate::patch_relocs::{Anchor, MAX_PLACE, Reference, Relocations, Symbol, Was};
 use crate::platform::{Level, List, Platform, Write};
 use crate::reloc::{Refused, RelocError, Relocation};
 use crate::slots::SlotArea;
@@ -209,9 +209,34 @@ enum Failed {
     NoMemory,
 }
 
-/// Finds the one symbol that is meant, as `klp_find_object_symbol` in `kernel/livepatch/core.c` defines it.
+/// Finds the one symbol that is meant, as `klp_find_object_symbol` in `kernel/livepatch/core.c` defines it; or, if the symbol
+/// table does not list it, where its anchor says.
 fn find<P: Platform>(platform: &P, symbol: &Symbol<P>) -> Result<Addr, P> {
-    let Symbol { object, name, position, .. } = *symbol;
+    let Symbol { object, name, position, anchor, .. } = *symbol;
+    let (found, count) = look_up(platform, object, name, position);
+    match found {
+        Some(_) if position == 0 && count > 1 => {
+            Err(Error::ReferenceAmbiguous { object, symbol: name, count })
+        }
+        Some(addr) => Ok(addr),
+        None if count == 0 && anchor.is_some() => anchored(platform, name, anchor),
+        None => Err(Error::ReferenceNotFound {
+            object,
+            symbol: name,
+            position,
+            count,
+            lists_data: platform.lists_data(),
+        }),
+    }
+}
+
+/// The symbol at a position, and how many there are as far as it matters.
+fn look_up<P: Platform>(
+    platform: &P,
+    object: Option<P::Name>,
+    name: P::Name,
+    position: u64,
+) -> (Option<Addr>, u64) {
     let (mut count, mut found) = (0, None);
     platform.for_each_symbol_of_any_kind(object, name, &mut |addr| {
         count += 1;
@@ -220,17 +245,18 @@ fn find<P: Platform>(platform: &P, symbol: &Symbol<P>) -> Result<Addr, P> {
         }
         position == 0 || found.is_none()
     });
-    match found {
-        Some(_) if position == 0 && count > 1 => {
-            Err(Error::ReferenceAmbiguous { object, symbol: name, count })
+    (found, count)
+}
+
+fn anchored<P: Platform>(platform: &P, symbol: P::Name, anchor: Option<Anchor<P::Name>>) -> Result<Addr, P> {
+    let Some(Anchor { anchor, offset, witness, distance }) = anchor else {
+        return Err(Error::BadRelocations);
+    };
+    let other = Error::OtherVmlinux { symbol, anchor, witness };
+    match (look_up(platform, None, anchor, 0), look_up(platform, None, witness, 0)) {
+        ((Some(from), 1), (Some(to), 1)) if from.wrapping_add_signed(distance) == to => {
+            Ok(from.wrapping_add_signed(offset))
         }
-        Some(addr) => Ok(addr),
-        None => Err(Error::ReferenceNotFound {
-            object,
-            symbol: name,
-            position,
-            count,
-            lists_data: platform.lists_data(),
-        }),
+        _ => Err(other),
     }
 }

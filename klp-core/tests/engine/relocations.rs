@@ -3,6 +3,7 @@
 
 use klp_core::Addr;
 use klp_core::patch::State;
+use klp_core::patch_relocs::Anchor;
 use klp_core::reloc::RelocError;
 
 use crate::sim::fault::{self, Fault};
@@ -21,6 +22,8 @@ on_both_architectures!(
     a_symbol_of_a_module_that_is_not_changed_is_refused,
     a_position_tells_symbols_apart,
     what_could_not_be_cleared_is_right_when_the_module_comes_back,
+    what_no_table_lists_is_found_by_its_anchor,
+    an_anchor_of_another_vmlinux_is_refused,
     without_memory_nothing_is_written,
 );
 
@@ -234,5 +237,44 @@ fn what_could_not_be_cleared_is_right_when_the_module_comes_back<const STUB: boo
         }
         world.load("m").expect("it has what the patch needs");
         assert_eq!(leads(&world, &spec, 0), (world.original("mg"), STUB || out_of_reach));
+    }
+}
+
+/// A vmlinux in which "unlisted" is 0x1000 bytes behind "f".
+fn anchor<const STUB: bool>(world: &World<STUB>) -> Anchor<&'static str> {
+    let distance = world.original("h").wrapping_sub(world.original("f")).cast_signed();
+    Anchor { anchor: "f", offset: 0x1000, witness: "h", distance }
+}
+
+fn what_no_table_lists_is_found_by_its_anchor<const STUB: bool>() {
+    let mut world = World::<STUB>::new();
+    let mut spec = Spec::new(0).vmlinux(&["f"]).calling(None, "unlisted", 0).calling(None, "g", 0);
+    spec.anchor = Some(anchor(&world));
+    world.apply(&spec);
+    assert_eq!(leads(&world, &spec, 0).0, world.original("f") + 0x1000);
+    assert_eq!(leads(&world, &spec, 1).0, world.original("g"), "what is listed is where it is listed");
+}
+
+fn an_anchor_of_another_vmlinux_is_refused<const STUB: bool>() {
+    let world = World::<STUB>::new();
+    let right = anchor(&world);
+    let wrong = [
+        Anchor { distance: right.distance + 4, ..right },
+        Anchor { anchor: "missing", ..right },
+        Anchor { witness: "missing", ..right },
+        Anchor { witness: "twin", ..right },
+    ];
+    for wrong in wrong {
+        let mut world = World::<STUB>::new();
+        for _ in 0..2 {
+            world.kernel.define(None, "twin", Entry::Site);
+        }
+        let mut spec = Spec::new(0).vmlinux(&["f"]).calling(None, "g", 0).calling(None, "unlisted", 0);
+        spec.anchor = Some(wrong);
+        let id = world.add(&spec).expect("symbols are looked up when it is enabled");
+        let Anchor { anchor, witness, .. } = wrong;
+        let expected = Refusal::OtherVmlinux { symbol: "unlisted", anchor, witness };
+        assert_eq!(world.enable(id), Err(expected));
+        assert_unwritten(&world, &spec, "after the refusal");
     }
 }

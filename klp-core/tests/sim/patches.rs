@@ -3,6 +3,7 @@
 
 use klp_core::Addr;
 use klp_core::patch::{Model, Patch};
+use klp_core::patch_relocs::Anchor;
 use klp_core::platform::{NoMemory, Range};
 
 use super::arch::BRANCH;
@@ -41,6 +42,8 @@ pub(crate) struct Spec {
     /// The symbols that it refers to: object, name, position. Each is called once.
     pub(crate) calls: Vec<(Option<&'static str>, &'static str, u64)>,
     pub(crate) slots: usize,
+    /// Where all of these symbols are that no table lists.
+    pub(crate) anchor: Option<Anchor<&'static str>>,
 }
 
 impl std::fmt::Debug for Spec {
@@ -71,6 +74,7 @@ impl Spec {
             calls_originals: false,
             calls: Vec::new(),
             slots: 0,
+            anchor: None,
         }
     }
 
@@ -167,6 +171,9 @@ impl Spec {
         }
         for (symbol, &(object, name, position)) in (0..).zip(&self.calls) {
             patch.relocations.add_symbol(object, name, position)?;
+            if let Some(anchor) = self.anchor {
+                patch.relocations.set_anchor(anchor);
+            }
             patch.relocations.add(self.call(symbol as usize), BRANCH, symbol, -4, 4)?;
         }
         patch.relocations.set_slots(self.text.start + SLOTS, self.slots)?;

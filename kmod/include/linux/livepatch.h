@@ -176,6 +176,14 @@ struct klp_reloc_symbol {
 	const char *object;	/* NULL for vmlinux */
 	const char *name;
 	u64 position;
+	/*
+	 * If the symbol table does not list it: it is `offset` bytes behind the function `anchor`, in the build in which
+	 * `witness` is `distance` bytes behind that. NULL if that is not known.
+	 */
+	const char *anchor;
+	s64 offset;
+	const char *witness;
+	s64 distance;
 };
 
 struct klp_reloc {

@@ -119,6 +119,14 @@ pub struct KlpRelocSymbol {
     pub name: *const c_char,
     /// Position among the object's symbols of that name, from 1; 0 if there is only one.
     pub position: u64,
+    /// A function that it is so far behind, in the build in which another is so far behind that. May be null.
+    pub anchor: *const c_char,
+    /// From the anchor to the symbol.
+    pub offset: i64,
+    /// The other function.
+    pub witness: *const c_char,
+    /// From the anchor to the witness.
+    pub distance: i64,
 }
 
 /// `struct klp_reloc`: a relocation against one.
@@ -214,7 +222,7 @@ impl KlpObject {
 }
 
 // The offsets that shim/main.c asserts of the C structures.
-const _: () = assert!(size_of::<KlpRelocSymbol>() == 24 && size_of::<KlpReloc>() == 32);
+const _: () = assert!(size_of::<KlpRelocSymbol>() == 56 && size_of::<KlpReloc>() == 32);
 const _: () = assert!(size_of::<KlpRelocations>() == 56);
 const _: () = assert!(size_of::<KlpOriginal>() == 32 && size_of::<KlpFunc>() == 40);
 const _: () = assert!(core::mem::offset_of!(KlpObject, patched) == 64 && size_of::<KlpObject>() == 72);

@@ -102,7 +102,7 @@ fn recorded(object: &[u8]) -> (BTreeSet<Found<usize>>, Vec<StandsFor>) {
         let (_, name) = address(".klp.symbols", at + 8).expect("a name");
         (object, string(name), word(&table, at + 16))
     };
-    let symbols = (0..table.len()).step_by(24).map(symbol).collect();
+    let symbols = (0..table.len()).step_by(56).map(symbol).collect();
     let table = data(object, ".klp.relocs");
     let relocs = (0..table.len()).step_by(32).map(|at| {
         let (section, offset) = address(".klp.relocs", at).expect("a place");
@@ -118,7 +118,8 @@ fn recorded(object: &[u8]) -> (BTreeSet<Found<usize>>, Vec<StandsFor>) {
 fn every_reference_to_what_is_not_exported_is_recorded_and_no_other() {
     for arch in ARCHES {
         let object = compile(arch, PATCH);
-        let converted = convert(&object, &exported()).expect("it can be").expect("there are such");
+        let converted =
+            convert(&object, &exported(), None).expect("it can be").expect("there are such").module;
         let (before, _) = relocations(&object);
         let (after, addresses) = relocations(&converted);
         let own = |found: &&Found| found.4 != "exported" && found.4 != ".TOC.";
@@ -158,7 +159,7 @@ fn every_reference_to_what_is_not_exported_is_recorded_and_no_other() {
         assert!(slots.size() >= (2 * facts.slot_len) as u64, "{arch}: {}", slots.size());
         assert!(slots.size() <= ((count + 1) * facts.slot_len) as u64, "{arch}: {}", slots.size());
         assert!(
-            convert(&converted, &exported()).expect("it can be").is_none(),
+            convert(&converted, &exported(), None).expect("it can be").is_none(),
             "{arch}: nothing is left to do"
         );
     }
@@ -169,7 +170,7 @@ fn a_module_without_such_references_stays_as_it_is() {
     for arch in ARCHES {
         let all = ["exported", "hidden", "hidden_data"].map(str::to_owned).into();
         let source = PATCH.replace("declared(x)", "hidden(x)");
-        assert!(convert(&compile(arch, &source), &all).expect("it can be").is_none(), "{arch}");
+        assert!(convert(&compile(arch, &source), &all, None).expect("it can be").is_none(), "{arch}");
     }
 }
 
@@ -178,7 +179,7 @@ fn what_cannot_be_converted_is_told() {
     let told = |source: &str| {
         ARCHES
             .iter()
-            .map(|arch| convert(&compile(arch, source), &exported()).expect_err("refused").to_string())
+            .map(|arch| convert(&compile(arch, source), &exported(), None).expect_err("refused").to_string())
             .collect()
     };
     let same = |texts: Vec<String>, expected: &str| {
@@ -202,5 +203,67 @@ fn sections_that_are_used_before_the_patch_is_enabled_may_not_refer() {
         [".init.text", ".exit.text", "__jump_table", ".altinstructions", ".data..percpu", ".textual"]
     {
         assert!(!may_refer(section), "{section}");
+    }
+}
+
+const KERNEL: &str = r#"
+const char banner[] __attribute__((used)) = "Linux version 6.1.0-test ";
+int hidden_data = 1;
+static int twin_data[2] __attribute__((used)) = { 1, 2 };
+int first(void) { return hidden_data; }
+int second(void) { return twin_data[0]; }
+int last(void) { return first() + second(); }
+void _start(void) { last(); }
+"#;
+
+/// The patch's symbols that have an anchor: the name, and the four words, of which two are names.
+fn anchors(object: &[u8]) -> Vec<(String, String, String)> {
+    let (_, addresses) = relocations(object);
+    let strings = data(object, ".klp.strings");
+    let string = |at: usize| {
+        let found = addresses.iter().find(|found| found.0 == ".klp.symbols" && found.1 == at as u64)?;
+        let text = &strings[usize::try_from(found.3).expect("small")..];
+        Some(String::from_utf8_lossy(text.split(|byte| *byte == 0).next()?).into_owned())
+    };
+    let rows = (0..data(object, ".klp.symbols").len()).step_by(56);
+    rows.filter_map(|at| Some((string(at + 8)?, string(at + 24)?, string(at + 40)?))).collect()
+}
+
+#[test]
+fn variables_are_looked_up_in_a_vmlinux() {
+    for arch in ARCHES {
+        let dir = tempfile::tempdir().expect("dir");
+        let (c, elf) = (dir.path().join("kernel.c"), dir.path().join("vmlinux"));
+        std::fs::write(&c, KERNEL).expect("write");
+        let mut gcc = Command::new(format!("{}-gcc", arch.triple));
+        gcc.args(["-O0", "-nostdlib", "-static", "-no-pie", "-fno-pie", "-o"]).arg(&elf).arg(&c);
+        assert!(gcc.status().expect("a compiler").success(), "{arch}");
+        let vmlinux = Vmlinux::parse(&std::fs::read(&elf).expect("read")).expect("it has symbols");
+        assert!(vmlinux.anchor.addr < vmlinux.witness.addr, "{arch}: {vmlinux:?}");
+        assert!(vmlinux.variable("hidden_data", 0).is_some() && vmlinux.variable("hidden_data", 2).is_none());
+        assert_eq!(vmlinux.variable("hidden_data", 0), vmlinux.variable("hidden_data", 1), "{arch}");
+        assert_eq!(vmlinux.variable("first", 0), None, "{arch}: a function is listed");
+        let object = compile(arch, PATCH);
+        let without = convert(&object, &exported(), None).expect("it can be").expect("there are such");
+        assert_eq!(
+            (without.unlisted, anchors(&without.module)),
+            (vec!["hidden_data".to_owned()], vec![]),
+            "{arch}"
+        );
+        let with = convert(&object, &exported(), Some(&vmlinux)).expect("it can be").expect("there are such");
+        let expected = ("hidden_data".to_owned(), vmlinux.anchor.name.clone(), vmlinux.witness.name.clone());
+        assert_eq!((with.unlisted, anchors(&with.module)), (vec![], vec![expected]), "{arch}");
+        let mut told = with.symbols;
+        told.sort();
+        assert_eq!(told, ["a_module:its_name,2", "vmlinux:hidden", "vmlinux:hidden_data"], "{arch}");
+        let table = data(&with.module, ".klp.symbols");
+        let row = table.chunks_exact(56).find(|row| row[48..] != [0; 8]).expect("one with an anchor");
+        let word = |at: usize| {
+            let bytes = row[at..at + 8].try_into().expect("8 bytes");
+            if arch.name == "s390" { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) }
+        };
+        let from_anchor = |addr: u64| addr.wrapping_sub(vmlinux.anchor.addr);
+        let variable = vmlinux.variable("hidden_data", 0).expect("it has one");
+        assert_eq!([word(32), word(48)], [variable, vmlinux.witness.addr].map(from_anchor), "{arch}");
     }
 }
