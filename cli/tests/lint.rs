@@ -7,6 +7,8 @@ use std::process::{Command, Output, Stdio};
 
 use klp_host::kernel::KNOWN;
 use klp_host::{ARCHES, Arch};
+use klp_patch::abi::KlpRelocations;
+use object::{Object, ObjectSection};
 use serde_json::Value;
 
 /// The newest kernel: the older one's lists differ in nothing that is looked at here.
@@ -123,6 +125,65 @@ fn each_thing_that_would_be_refused_is_named() {
         ];
         assert_eq!(errors, expected, "{}: {report:#}", arch.name);
     }
+}
+
+#[test]
+fn what_a_patch_refers_to_and_cannot_is_named() {
+    for (name, beyond, refused) in [
+        // A branch or address with fewer bits than there are between a module and the kernel, or none that a slot can serve.
+        ("x86_64", "movl $kallsyms_lookup_name, %eax", "out-of-reach"),
+        ("arm64", "adr x0, kallsyms_lookup_name", "out-of-reach"),
+        ("ppc64", "b kallsyms_lookup_name", "relocation"),
+        ("s390", "j kallsyms_lookup_name", "out-of-reach"),
+    ] {
+        let arch = Arch::by_name(name).expect("arch");
+        let dir = tempfile::tempdir().expect("directory");
+        let more = format!(
+            "extern unsigned long kallsyms_lookup_name(const char *name);\n\
+             extern int no_such_function(void); extern int t_start(void); extern int third(void); extern int other(void);\n\
+             KLP_RELOC_SYMBOL_AS(third, vmlinux, version_proc_show, 3);\n\
+             KLP_RELOC_SYMBOL(virtio_net, other, 0);\n\
+             static int noinline calls(void)\n\
+             {{ return no_such_function() + t_start() + third() + other() + (int)kallsyms_lookup_name(\"\"); }}\n\
+             static void noinline beyond(void) {{ asm volatile(\"{beyond}\"); }}\n\
+             void *also[] = {{ new_function, beyond }};"
+        );
+        let entries = "{ .old_name = \"cmdline_proc_show\", .new_func = calls },";
+        let module = build(arch, dir.path(), "refers", &patch(&more, "NULL", entries));
+        let (status, report) = lint(arch, &[&module]);
+        assert_eq!(status, 1, "{report:#}");
+        let found = findings(&report);
+        let errors: Vec<&str> =
+            found.iter().map(String::as_str).filter(|line| line.starts_with("error")).collect();
+        let expected = [
+            "error object-not-declared virtio_net other",
+            &format!("error {refused} vmlinux kallsyms_lookup_name"),
+            "error symbol-ambiguous vmlinux t_start",
+            "error symbol-missing virtio_net other",
+            "error symbol-missing vmlinux no_such_function",
+            "error symbol-position vmlinux version_proc_show",
+        ];
+        let mut expected = expected.map(str::to_owned);
+        expected.sort();
+        assert_eq!(errors, expected, "{name}: {report:#}");
+        // What would have gone through a slot has none if there is none.
+        let short = without_slots(&module);
+        let (_, report) = lint(arch, &[&short]);
+        assert!(findings(&report).contains(&"error slots-short  ".to_owned()), "{name}: {report:#}");
+    }
+}
+
+/// A copy of a module that says that it has no slots.
+fn without_slots(module: &Path) -> PathBuf {
+    let mut bytes = fs::read(module).expect("module");
+    let file = object::File::parse(bytes.as_slice()).expect("module");
+    let section = file.section_by_name(".klp.relocations").expect("relocations");
+    let (start, _) = section.file_range().expect("in the file");
+    let at = usize::try_from(start).expect("offset") + core::mem::offset_of!(KlpRelocations, slot_count);
+    bytes[at..at + 8].fill(0);
+    let short = module.with_file_name("short.ko");
+    fs::write(&short, bytes).expect("module");
+    short
 }
 
 #[test]

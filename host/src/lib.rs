@@ -20,6 +20,7 @@ pub mod process;
 pub mod progress;
 pub mod qemu;
 mod qmp;
+mod relocate;
 pub mod run;
 pub mod rustsrc;
 pub mod terminal;

@@ -9,6 +9,7 @@ mod file;
 mod hardening;
 mod objects;
 mod patch;
+mod references;
 
 use std::fmt;
 use std::fs;
@@ -203,7 +204,8 @@ pub fn lint(path: &Path, against: &Against<'_>, progress: &Progress) -> Result<R
     report.findings.extend(version(&file, kernel));
     report.findings.extend(exports::check(&file, against)?);
     let patches = patch::declared(&file);
-    report.findings.extend(hardening::check(&file, &patches, kernel.arch.name, &config(kernel)?));
+    let config = config(kernel)?;
+    report.findings.extend(hardening::check(&file, &patches, kernel.arch.name, &config));
     match patches.as_slice() {
         [] => report.findings.push(no_patch(&file)),
         [_] => {}
@@ -215,8 +217,11 @@ pub fn lint(path: &Path, against: &Against<'_>, progress: &Progress) -> Result<R
         )),
     }
     if !patches.is_empty() {
-        let symbols = Symbols::of(kernel, progress)?;
+        let symbols = Symbols::of(kernel, against.klp, progress)?;
         let tree = Tree::new(kernel.modules.as_deref())?;
+        let lists_data = config.lines().any(|line| line == "CONFIG_KALLSYMS_ALL=y");
+        let object = |name: &str| objects::module(name, &tree, against.others);
+        report.findings.extend(references::check(&file, &patches, &symbols, lists_data, &object)?);
         for declared in &patches {
             report.functions += declared.objects.iter().map(|object| object.funcs.len()).sum::<usize>();
             report.findings.extend(objects::check(&file, declared, &symbols, &tree, against.others)?);

@@ -13,7 +13,7 @@ use crate::target::Target;
 
 /// Say what would keep a built patch from loading on a kernel, or make it unreliable there
 ///
-/// The kernel is asked for its symbols once, in QEMU. Nothing is loaded into it.
+/// The kernel is asked for its symbols once, in QEMU. The module is not loaded.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Exit status: 0 if it will load, warnings or not; 1 if not; 2 if the file is no module; 3 this machine lacks something.

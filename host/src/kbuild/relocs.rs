@@ -10,13 +10,11 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use super::vmlinux::Vmlinux;
+use crate::relocate::Facts;
 
-use klp_core::slots::{self, Destination};
-use klp_core::{FarBranch, Relocate};
 use object::build::Id;
 use object::build::elf::{Builder, Relocation, SectionData, SectionId, SymbolId};
 use object::elf::{
-    EM_AARCH64, EM_PPC64, EM_S390, EM_X86_64, R_390_64, R_AARCH64_ABS64, R_PPC64_ADDR64, R_X86_64_64,
     SHF_ALLOC, SHF_EXECINSTR, SHF_INFO_LINK, SHN_UNDEF, SHT_PROGBITS, SHT_RELA, STB_LOCAL, STB_WEAK,
     STT_SECTION,
 };
@@ -61,42 +59,6 @@ pub(super) enum Error {
 fn list(names: &[String]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
     format!("{} {}", quoted.join(", "), if names.len() == 1 { "is" } else { "are" })
-}
-
-/// What an architecture contributes.
-struct Facts {
-    /// A doubleword that holds an address.
-    absolute: u32,
-    slot_len: usize,
-    is_known: fn(u32) -> bool,
-    capacity: fn(&[(u32, usize, i64)]) -> usize,
-    is_branch: fn(u32) -> bool,
-}
-
-impl Facts {
-    fn of<A: FarBranch + Relocate>(absolute: u32) -> Facts {
-        Facts {
-            absolute,
-            slot_len: A::SLOT_LEN,
-            is_known: |r_type| A::type_name(r_type).is_some(),
-            is_branch: A::is_branch,
-            capacity: |relocations| {
-                let mut found: Vec<Destination<usize>> =
-                    slots::destinations::<A, _>(relocations.iter().copied()).collect();
-                slots::capacity(&mut found)
-            },
-        }
-    }
-
-    fn for_machine(machine: u16) -> Result<Facts, Error> {
-        match machine {
-            EM_X86_64 => Ok(Facts::of::<klp_arch_x86_64::X86_64>(R_X86_64_64)),
-            EM_AARCH64 => Ok(Facts::of::<klp_arch_arm64::Arm64>(R_AARCH64_ABS64)),
-            EM_PPC64 => Ok(Facts::of::<klp_arch_ppc64::Ppc64>(R_PPC64_ADDR64)),
-            EM_S390 => Ok(Facts::of::<klp_arch_s390::S390>(R_390_64)),
-            other => Err(Error::Machine(other)),
-        }
-    }
 }
 
 /// What the patch says a name stands for.
@@ -146,7 +108,8 @@ pub(super) fn convert(
         return Ok(None);
     }
     let mut builder = Builder::read(module)?;
-    let facts = Facts::for_machine(builder.header.e_machine)?;
+    let facts =
+        Facts::for_machine(builder.header.e_machine).ok_or(Error::Machine(builder.header.e_machine))?;
     let declared = declarations(&mut builder)?;
     let symbols = not_exported(&builder, exported, &declared);
     if symbols.is_empty() {
@@ -279,7 +242,7 @@ impl References {
                 if !may_refer(&section_name) {
                     return Err(Error::Section { section: section_name, symbol: symbol_name });
                 }
-                if !(facts.is_known)(r_type) {
+                if (facts.type_name)(r_type).is_none() {
                     return Err(Error::Type { section: section_name, offset, symbol: symbol_name, r_type });
                 }
                 let room = section.sh_size.saturating_sub(offset);

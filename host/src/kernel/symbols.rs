@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
@@ -23,6 +24,8 @@ pub struct Symbols {
     named: HashMap<String, Vec<u64>>,
     /// How many functions of each name ftrace can trace.
     traceable: HashMap<String, usize>,
+    /// The lowest address of a module's symbol.
+    modules: Option<u64>,
 }
 
 /// Between the two lists in what the guest says.
@@ -30,15 +33,15 @@ const SEPARATOR: &str = "--";
 const COMMAND: &str = "cat /proc/kallsyms && echo -- && cat /sys/kernel/tracing/available_filter_functions";
 
 impl Symbols {
-    /// The kernel's symbols; it is booted for them on first use.
+    /// The kernel's symbols; it is booted for them on first use, with `module`, so that it has a place for modules.
     ///
     /// # Errors
     ///
     /// QEMU is missing, the kernel does not boot, or the cache cannot be written.
-    pub fn of(kernel: &Kernel, progress: &Progress) -> Result<Symbols> {
-        let entry = format!("symbols/{}/{}-{:016x}", kernel.arch.name, kernel.release, digest(kernel)?);
+    pub fn of(kernel: &Kernel, module: &Path, progress: &Progress) -> Result<Symbols> {
+        let entry = format!("kallsyms/{}/{}-{:016x}", kernel.arch.name, kernel.release, digest(kernel)?);
         let dir = Cache::open()?.publish(&entry, progress, |dir| {
-            let text = ask(kernel, progress)?;
+            let text = ask(kernel, module, progress)?;
             Symbols::parse(&text)?;
             fs::write(dir.join("symbols"), text).context("cannot write the kernel's symbols")
         })?;
@@ -58,9 +61,12 @@ impl Symbols {
             else {
                 continue;
             };
-            if module.is_none() {
-                let addr = u64::from_str_radix(addr, 16).with_context(|| format!("no address: {line:?}"))?;
-                symbols.named.entry(name.to_owned()).or_default().push(addr);
+            let addr = u64::from_str_radix(addr, 16).with_context(|| format!("no address: {line:?}"))?;
+            match module {
+                None => symbols.named.entry(name.to_owned()).or_default().push(addr),
+                // What the kernel puts into memory for modules on its own account.
+                Some(module) if module.starts_with("[__builtin") || module == "[bpf]" => {}
+                Some(_) => symbols.modules = Some(symbols.modules.map_or(addr, |lowest| lowest.min(addr))),
             }
         }
         for line in lines {
@@ -83,6 +89,11 @@ impl Symbols {
     /// kernel moves itself.
     pub fn named(&self, name: &str) -> &[u64] {
         self.named.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Where a module was, in the boot that the other addresses are of.
+    pub fn modules(&self) -> Option<u64> {
+        self.modules
     }
 
     /// How many functions of that name ftrace can trace.
@@ -109,9 +120,10 @@ fn digest(kernel: &Kernel) -> Result<u64> {
     Ok(hasher.finish())
 }
 
-fn ask(kernel: &Kernel, progress: &Progress) -> Result<String> {
+fn ask(kernel: &Kernel, module: &Path, progress: &Progress) -> Result<String> {
     doctor::ensure(kernel.arch, doctor::Task::Run, progress)?;
-    let spec = RunSpec::new(kernel, Job::Exec(COMMAND.to_owned()));
+    let job = Job::Exec(COMMAND.to_owned());
+    let spec = RunSpec { modules: vec![module.to_owned()], ..RunSpec::new(kernel, job) };
     progress.phase(format!("symbols of {} ({}), from the kernel", kernel.id, kernel.arch), |_| {
         let result = qemu::run(&spec, &mut Silent)?;
         result.verdict()?;
@@ -134,6 +146,7 @@ mod tests {
         assert_eq!((symbols.traceable("show"), symbols.traceable("_text")), (2, 0));
         assert_eq!(symbols.clones("show"), ["show.part.0"]);
         assert!(symbols.named("absent").is_empty());
+        assert_eq!(symbols.modules(), Some(0xffff_8000_a000_0000));
     }
 
     #[test]

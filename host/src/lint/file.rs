@@ -104,6 +104,12 @@ impl<'a> File<'a> {
         self.elf.section_by_name(name)?.data().ok()
     }
 
+    /// Where a section begins, if there is something in it.
+    pub(super) fn start(&self, section: &str) -> Option<Place> {
+        let section = self.elf.section_by_name(section).filter(|section| section.size() != 0)?;
+        Some(Place { section: section.index(), offset: 0 })
+    }
+
     /// Whether there is such a section, and something in it.
     pub(super) fn has_section(&self, name: &str) -> bool {
         self.elf.section_by_name(name).is_some_and(|section| section.size() != 0)
@@ -198,6 +204,21 @@ impl<'a> File<'a> {
             section.data().ok()?.get(start..)?.first_chunk::<N>().copied()
         };
         read().unwrap_or([0; N])
+    }
+
+    /// The bytes at `place`, `len` at most.
+    pub(super) fn bytes_at(&self, place: Place, len: usize) -> &'a [u8] {
+        let read = || {
+            let section = self.elf.section_by_index(place.section).ok()?;
+            let bytes = section.data().ok()?.get(usize::try_from(place.offset).ok()?..)?;
+            Some(&bytes[..len.min(bytes.len())])
+        };
+        read().unwrap_or_default()
+    }
+
+    pub(super) fn u32(&self, place: Place) -> u32 {
+        let bytes = self.bytes(place);
+        if self.is_little_endian() { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) }
     }
 
     pub(super) fn u64(&self, place: Place) -> u64 {

@@ -85,12 +85,12 @@ pub(super) fn check(
     Ok(findings)
 }
 
-fn error(check: &'static str, message: &str, help: &str) -> Finding {
+pub(super) fn error(check: &'static str, message: &str, help: &str) -> Finding {
     Finding::new(Severity::Error, check, message, help)
 }
 
 /// The file of a module that a patch changes.
-fn module(name: &str, tree: &Tree, others: &[PathBuf]) -> Result<Option<Module>> {
+pub(super) fn module(name: &str, tree: &Tree, others: &[PathBuf]) -> Result<Option<Module>> {
     for path in others {
         let module = Module::read(path)?;
         if module.name() == name {
@@ -132,6 +132,20 @@ fn declared_right(object: &str, target: &Target) -> Vec<Finding> {
     findings
 }
 
+/// Whether a position, which `field` gives, tells which one of `count` symbols is meant.
+pub(super) fn which_one(count: u64, position: u64, field: &str) -> Option<Finding> {
+    if position == 0 && count > 1 {
+        let message = format!("{count} symbols have that name, and {field} is 0");
+        let help = format!(
+            "set it to the position of the one that is meant, 1 to {count}, in the order of /proc/kallsyms"
+        );
+        return Some(error("symbol-ambiguous", &message, &help));
+    }
+    let message = format!("{field} is {position}: there are {count} symbols of that name");
+    let help = "correct it; it counts from 1, in the order of /proc/kallsyms";
+    (position > count).then(|| error("symbol-position", &message, help))
+}
+
 /// What the object says of a function that is to be replaced.
 fn function(file: &File<'_>, object: &str, func: &Func, named: &dyn Fn(&str) -> Named) -> Vec<Finding> {
     let Some(name) = &func.name else { return Vec::new() };
@@ -150,20 +164,8 @@ fn function(file: &File<'_>, object: &str, func: &Func, named: &dyn Fn(&str) -> 
             ),
         };
         findings.push(error("symbol-missing", &message, help));
-    } else if func.position == 0 && count > 1 {
-        let message = format!("{count} symbols have that name, and klp_func.old_sympos is 0");
-        let help = format!(
-            "set old_sympos to the position of the one that is meant, 1 to {count}, in the order of /proc/kallsyms"
-        );
-        findings.push(error("symbol-ambiguous", &message, &help));
-    } else if func.position > count {
-        let message =
-            format!("klp_func.old_sympos is {}: there are {count} symbols of that name", func.position);
-        findings.push(error(
-            "symbol-position",
-            &message,
-            "correct old_sympos; it counts from 1, in the order of /proc/kallsyms",
-        ));
+    } else if let Some(finding) = which_one(count, func.position, "klp_func.old_sympos") {
+        findings.push(finding);
     } else if traceable == 0 {
         findings.push(error(
             "not-traceable",
