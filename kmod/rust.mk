@@ -61,7 +61,8 @@ endif
 # a feature, see rustc-packed-stack.
 ifeq ($(SRCARCH),s390)
 klp-target-features := +soft-float,-vector,+backchain
-klp-rustflags-s390 := --cfg=klp_packed_stack
+# As with gcc's -fPIC, the addresses of other objects' symbols are read from memory: vmlinux may be further away than LARL reaches.
+klp-rustflags-s390 := --cfg=klp_packed_stack -Zdirect-access-external-data=n
 klp-rustc-wrapper := RUSTC_WRAPPER=$(KLP_KMOD)/rustc-packed-stack
 klp-check-frames = && $(OBJDUMP) -d $@ | $(AWK) -f $(KLP_KMOD)/packed-stack.awk
 endif
