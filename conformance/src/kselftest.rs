@@ -83,7 +83,7 @@ pub fn run(kernel: &Kernel, options: &Options<'_>, progress: &Progress) -> Resul
     let out = modules::out_dir(kernel).join("kselftest");
     let own = OWN_MODULES.map(|name| guest::dir().join("modules").join(name));
     let dirs = [selftests.modules.as_slice(), &own].concat();
-    let built = kbuild::build(kernel, &out, &dirs, &modules::options(), progress)?;
+    let built = kbuild::build(kernel, &out, &dirs, &modules::options(None), progress)?;
     let userland = Userland::fetch(kernel.arch, progress)?;
     let mut added = runner(&dir().join("cases"));
     added.extend([

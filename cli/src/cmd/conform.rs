@@ -13,7 +13,7 @@ use klp_conformance::report::{CaseResult, Outcome, Report};
 use klp_conformance::{guest, kselftest};
 use klp_host::kernel::KNOWN;
 use klp_host::kernel::Known;
-use klp_host::{ARCHES, Arch, Cache, Kernel, Progress};
+use klp_host::{ARCHES, Arch, Cache, Failure, Kernel, Progress};
 
 use crate::target::arch;
 
@@ -51,6 +51,9 @@ pub(crate) struct Args {
     /// More kernel arguments for the guests; some cases look for theirs, such as klp_cycles=1000
     #[arg(long, value_name = "KERNEL_ARGS", default_value = "", allow_hyphen_values = true)]
     append: String,
+    /// The vmlinux with its symbols of the one kernel that is named, for case G13.5
+    #[arg(long, value_name = "FILE")]
+    vmlinux: Option<PathBuf>,
 }
 
 /// A suite.
@@ -112,6 +115,7 @@ impl Args {
             jobs: 2,
             timeout: 2400,
             append: String::new(),
+            vmlinux: None,
         }
     }
 
@@ -158,6 +162,13 @@ pub(crate) fn run(args: Args) -> Result<()> {
 ///
 /// They could not be run. What fails in a guest is in the report.
 pub(crate) fn report(args: &Args, progress: &Progress) -> Result<Report> {
+    let kernels = args.arch.0.len() * args.kernel.0.len();
+    if args.vmlinux.is_some() && kernels != 1 {
+        let what = format!(
+            "--vmlinux FILE is of one kernel, and {kernels} are to run: name it with --arch and --kernel"
+        );
+        return Err(Failure::Usage(what).into());
+    }
     let mut report = Report::default();
     if args.wants(Suite::Host) {
         for arch in &args.arch.0 {
@@ -216,6 +227,7 @@ fn kernel_suite(args: &Args, name: &str, run: RunSuite, progress: &Progress) -> 
         fetch: &fetch,
         timeout: Duration::from_secs(args.timeout),
         append: &args.append,
+        vmlinux: args.vmlinux.as_deref(),
     };
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Result<Vec<CaseResult>>)>> = Mutex::default();

@@ -16,21 +16,22 @@ pub(crate) fn out_dir(kernel: &Kernel) -> PathBuf {
 }
 
 /// Everything has to build without a word from the compilers, objtool or modpost.
-pub(crate) fn options() -> kbuild::Options {
-    kbuild::Options { deny_warnings: true, ..kbuild::Options::default() }
+pub(crate) fn options(vmlinux: Option<&Path>) -> kbuild::Options {
+    let vmlinux = vmlinux.map(Path::to_owned);
+    kbuild::Options { deny_warnings: true, vmlinux, ..kbuild::Options::default() }
 }
 
 /// Builds klp.ko and every module that a case loads: those of `guest/modules`, the examples, and the kernel's own
-/// livepatch samples, unchanged.
+/// livepatch samples, unchanged. `vmlinux` is the kernel's, with its symbols, if anybody has it.
 ///
 /// # Errors
 ///
 /// The kernel's sources cannot be had, or something does not build.
-pub fn build_all(kernel: &Kernel, progress: &Progress) -> Result<Built> {
+pub fn build_all(kernel: &Kernel, vmlinux: Option<&Path>, progress: &Progress) -> Result<Built> {
     let mut dirs = subdirectories(&super::dir().join("modules"))?;
     dirs.extend(subdirectories(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples"))?);
     dirs.extend(ksource::livepatch_samples(progress)?);
-    kbuild::build(kernel, &out_dir(kernel), &dirs, &options(), progress)
+    kbuild::build(kernel, &out_dir(kernel), &dirs, &options(vmlinux), progress)
 }
 
 fn subdirectories(dir: &Path) -> Result<Vec<PathBuf>> {
@@ -59,7 +60,7 @@ pub(super) fn foreign(
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/livepatch-cmdline");
     let build = |other: &Kernel| -> Result<PathBuf> {
         let built =
-            kbuild::build(other, &out_dir(other), std::slice::from_ref(&example), &options(), progress)?;
+            kbuild::build(other, &out_dir(other), std::slice::from_ref(&example), &options(None), progress)?;
         built.patches.into_iter().next().context("the build made no module")
     };
     let other_arch =

@@ -26,6 +26,8 @@ pub struct Options<'a> {
     pub timeout: Duration,
     /// Kernel arguments for every guest.
     pub append: &'a str,
+    /// The kernel's vmlinux, with its symbols.
+    pub vmlinux: Option<&'a Path>,
 }
 
 /// Runs the cases on `kernel`.
@@ -36,7 +38,7 @@ pub struct Options<'a> {
 /// goes wrong in a guest is the result of a case.
 pub fn run(kernel: &Kernel, options: &Options<'_>, progress: &Progress) -> Result<Vec<CaseResult>> {
     let cases = select(cases::in_dir(&super::dir().join("cases"))?, options.filters)?;
-    let built = modules::build_all(kernel, progress)?;
+    let built = modules::build_all(kernel, options.vmlinux, progress)?;
     let klp = built.klp.clone().context("the build made no klp.ko")?;
     let foreign = modules::foreign(kernel, options.fetch, progress)?;
     let mut added = runner(&super::dir().join("cases"));
