@@ -24,9 +24,9 @@ fn main() -> Result<()> {
     let progress = Progress::new();
     let cache = Cache::open()?;
     println!(
-        "| kernel | unpatched | patched | kernel's own livepatch | klp.ko text | klp.ko | build cold | build warm |"
+        "| kernel | unpatched | callback | direct | kernel's own livepatch | klp.ko text | klp.ko | build cold | build warm |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     for known in KNOWN {
         for arch in
             ARCHES.iter().filter(|arch| wanted.is_empty() || wanted.iter().any(|name| name == arch.name))
@@ -51,15 +51,17 @@ fn row(known: &Known, kernel: &Kernel, progress: &Progress) -> Result<String> {
     let klp = built.klp.context("the build made no klp.ko")?;
     let costs = costs(kernel, &klp, &built.patches, own, progress)?;
     let cost = |index: usize| {
-        costs.get(index).map_or("–".to_owned(), |cost| format!("{:.1}", *cost as f64 / 1000.0))
+        let cost = costs.get(index).copied().flatten();
+        cost.map_or("–".to_owned(), |cost| format!("{:.1}", cost as f64 / 1000.0))
     };
     Ok(format!(
-        "| {} {} | {} | {} | {} | {} B | {} KiB | {:.1} s | {:.1} s |",
+        "| {} {} | {} | {} | {} | {} | {} B | {} KiB | {:.1} s | {:.1} s |",
         kernel.arch.name,
         known.id,
         cost(0),
         cost(1),
         cost(2),
+        cost(3),
         text_size(&klp)?,
         fs::metadata(&klp)?.len() / 1024,
         cold.as_secs_f64(),
@@ -87,24 +89,36 @@ fn build_times(kernel: &Kernel, out: &Path, progress: &Progress) -> Result<(Dura
     Ok((time()?, time()?))
 }
 
-/// Picoseconds of guest time per call, unpatched and patched, then by the kernel's own livepatch where it has one. At one
-/// instruction a nanosecond, thousandths of an instruction.
+/// Picoseconds of guest time per call: unpatched, patched and entered by the callback, by a direct call where there is one, and
+/// by the kernel's own livepatch where it has one. At one instruction a nanosecond, thousandths of an instruction.
 fn costs(
     kernel: &Kernel,
     klp: &Path,
     modules: &[PathBuf],
     own: bool,
     progress: &Progress,
-) -> Result<Vec<u64>> {
+) -> Result<Vec<Option<u64>>> {
     const COST: &str = "cat /sys/module/call_bench/parameters/cost";
+    const DIRECT: &str = "/sys/module/klp/parameters/direct_calls";
+    const ENTRY: &str = "/sys/kernel/klp/call_bench_patch/call_bench/call_bench_target,1/entry";
     let disable = |root: &str, name: &str| {
         format!(
-            "echo 0 > /sys/kernel/{root}/{name}/enabled; while [ -d /sys/kernel/{root}/{name} ]; do sleep 0.1; done"
+            "echo 0 > /sys/kernel/{root}/{name}/enabled; while [ -d /sys/kernel/{root}/{name} ]; do sleep 0.1; done; \
+             until rmmod {name} 2>/dev/null; do sleep 0.1; done"
+        )
+    };
+    let patched = |entry: &str| {
+        format!(
+            "insmod call_bench_patch.ko; until [ $(cat {ENTRY}) = {entry} ]; do sleep 0.1; done; {COST}; {}",
+            disable("klp", "call_bench_patch")
         )
     };
     let mut command = format!(
-        "set -e; cd {MODULE_DIR}; insmod call_bench.ko; {COST}; insmod call_bench_patch.ko; {COST}; {}",
-        disable("klp", "call_bench_patch")
+        "set -e; cd {MODULE_DIR}; insmod call_bench.ko; {COST}; \
+         if [ -f {DIRECT} ]; then echo 0 > {DIRECT}; {by_callback}; echo 1 > {DIRECT}; {directly}; \
+         else {by_callback}; echo none; fi",
+        by_callback = patched("callback"),
+        directly = patched("direct"),
     );
     if own {
         // Its transition is over when the file says so.
@@ -129,7 +143,10 @@ fn costs(
     let output = String::from_utf8_lossy(&run.stdout);
     output
         .lines()
-        .map(|line| line.parse().with_context(|| format!("expected a number, found '{line}'")))
+        .map(|line| match line {
+            "none" => Ok(None),
+            line => line.parse().map(Some).with_context(|| format!("expected a number, found '{line}'")),
+        })
         .collect()
 }
 

@@ -16,8 +16,8 @@ mod resolve;
 mod transition;
 
 use crate::error::Error;
-use crate::patch::{Leave, Members, Model, Patch, PatchId, State, Unfinished};
-use crate::platform::{Callback, Hold, Holder, Level, List, Platform, TaskId};
+use crate::patch::{Func, Leave, Members, Model, Patch, PatchId, State, Unfinished};
+use crate::platform::{Callback, Entry, Hold, Holder, Level, List, Platform, TaskId};
 use crate::system_state;
 use crate::universe::Universe;
 
@@ -92,6 +92,8 @@ impl<P: Platform> Engine<P> {
         platform.log(Level::Debug, format_args!("'{}': initializing patching transition", name.as_ref()));
         // First everything that can fail, with every function still running what it ran; then the switch, which cannot.
         let prepared = self.prepare_objects(platform, index).and_then(|()| {
+            self.enter_replaced_by_callback(index)
+                .inspect_err(|error| platform.log(Level::Error, format_args!("{error}")))?;
             if model == Model::Immediate {
                 return Ok(None);
             }
@@ -140,7 +142,8 @@ impl<P: Platform> Engine<P> {
     ///
     /// # Errors
     ///
-    /// [`Error::InTransition`]; [`Error::Busy`] if it is not enabled; [`Error::NoMemory`]. Nothing was changed then.
+    /// [`Error::InTransition`]; [`Error::Busy`] if it is not enabled; [`Error::NoMemory`]; [`Error::Hook`] if a function
+    /// that is entered directly cannot go back to the callback. Nothing was changed then.
     pub fn disable(&mut self, platform: &P, id: PatchId) -> Result<(), P> {
         self.check_no_transition()?;
         let index = self.index(id)?;
@@ -148,6 +151,7 @@ impl<P: Platform> Engine<P> {
             return Err(Error::Busy);
         }
         let Patch { name, model, .. } = self.patches[index];
+        func_stack::enter_by_callback::<P>(&mut self.stacks, |patch| patch == id)?;
         let transition = if model == Model::Immediate {
             None
         } else {
@@ -252,6 +256,28 @@ impl<P: Platform> Engine<P> {
         Ok(())
     }
 
+    /// Has one more function that is settled entered by the cheapest way there is; a function that cannot be stays with the
+    /// callback. Answers whether there was one: call again. Not while there is a transition, whose functions are decided
+    /// about.
+    ///
+    /// One at a time, since each may have to wait until no task is on its way through ftrace.
+    pub fn enter_one_cheaply(&mut self) -> bool {
+        let Engine { stacks, patches, .. } = self;
+        self.transition.is_none()
+            && func_stack::enter_one_cheaply::<P>(stacks, |id| transition::members(patches, id))
+    }
+
+    /// Whether [`enter_one_cheaply`](Self::enter_one_cheaply) has anything to do.
+    pub fn may_enter_cheaply(&self) -> bool {
+        let members = |id| transition::members(&self.patches, id);
+        self.transition.is_none() && func_stack::is_any_settled::<P>(&self.stacks, members)
+    }
+
+    /// How calls of a function reach what replaces it; `None` if nothing does.
+    pub fn entry(&self, func: &Func<P>) -> Option<Entry> {
+        func_stack::entry(&self.stacks, func)
+    }
+
     /// The patch in transition, and the universe that it leads to.
     pub fn in_transition(&self) -> Option<(PatchId, Universe)> {
         self.transition.as_ref().map(|transition| (transition.patch(), transition.goal()))
@@ -329,6 +355,14 @@ impl<P: Platform> Engine<P> {
             let below = self.patches[..index].iter_mut();
             below.filter(|other| other.state == State::Enabled).for_each(each);
         }
+    }
+
+    /// Has the callback decide about the functions of the patches that this one replaces.
+    fn enter_replaced_by_callback(&mut self, index: usize) -> Result<(), P> {
+        let Engine { stacks, patches, .. } = self;
+        let replaces = patches[index].replace;
+        let replaced = |id| replaces && patches.iter().any(|patch| patch.id == id);
+        func_stack::enter_by_callback::<P>(stacks, replaced)
     }
 
     fn publish_all(&self) {

@@ -88,7 +88,29 @@ impl Range {
     }
 }
 
-/// An ftrace hook at one patch site.
+/// How a call of a patched function reaches its replacement, the cheapest last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Entry {
+    /// ftrace calls the redirect callback: the only one that decides for each call.
+    Callback,
+    /// ftrace has the patch site call a stub that goes on in the replacement, or the replacement itself.
+    Direct,
+    /// The function branches to a slot of its own, which goes on in the replacement.
+    Slot,
+}
+
+impl Entry {
+    /// Its name in sysfs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Entry::Callback => "callback",
+            Entry::Direct => "direct",
+            Entry::Slot => "slot",
+        }
+    }
+}
+
+/// A hook at one patch site.
 ///
 /// Owned by the engine; dropping it frees it, which is only done when it is not armed.
 pub trait Hook {
@@ -107,6 +129,27 @@ pub trait Hook {
     /// through the scheduler, since RCU does not watch everywhere the callback runs
     /// (`reference/2017-rcu-in-the-ftrace-handler.txt`). May sleep. Does nothing if the hook is not armed.
     fn disarm(&mut self);
+
+    /// How calls reach the target now.
+    fn entry(&self) -> Entry {
+        Entry::Callback
+    }
+
+    /// Has calls reach `target` by the cheapest entry there is; if that cannot be had, they stay with the one they have. The
+    /// hook is armed, and `target` is where the callback sends all calls. May sleep.
+    fn enter_cheaply(&mut self, target: Addr) {
+        let _ = target;
+    }
+
+    /// Has the callback decide again. On return it decides each call that arrives, and no task is on its way through
+    /// another entry. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; calls go where they went.
+    fn enter_by_callback(&mut self) -> Result<(), Errno> {
+        Ok(())
+    }
 }
 
 /// Names a task: the address of its `struct task_struct`.

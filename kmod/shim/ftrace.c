@@ -8,7 +8,7 @@
 #include <linux/sched.h>
 #include <linux/sched/task_stack.h>
 
-#include "shim.h"
+#include "hook.h"
 
 /* From 6.13 on the members of struct ftrace_regs are behind another name (include/linux/ftrace_regs.h). */
 #ifdef KLP_HAVE_ARCH_FTRACE_REGS
@@ -25,13 +25,6 @@ const struct klp_regs_layout klp_shim_regs_layout = {
 	.sp = KLP_REGS_SP,
 	.ra = KLP_REGS_RA,
 	.gprs = KLP_REGS_GPRS,
-};
-
-struct klp_hook {
-	struct ftrace_ops ops;
-	unsigned long site;
-	bool armed;
-	u8 redirect[KLP_REDIRECT_SIZE] __aligned(8);
 };
 
 /*
@@ -91,6 +84,7 @@ void notrace klp_shim_current(struct klp_current *out)
 }
 
 struct klp_range klp_shim_return_stub_text;
+struct klp_range klp_shim_direct_text;
 
 #ifdef KLP_RETURN_STUB
 extern char klp_return_stub[], klp_return_stub_end[];
@@ -99,22 +93,21 @@ u64 notrace klp_shim_return_stub(void)
 {
 	return (u64)klp_return_stub;
 }
-
-void klp_shim_ftrace_init(void)
-{
-	klp_shim_return_stub_text.start = (u64)klp_return_stub;
-	klp_shim_return_stub_text.size = klp_return_stub_end - klp_return_stub;
-}
 #else
 u64 notrace klp_shim_return_stub(void)
 {
 	return 0;
 }
+#endif
 
 void klp_shim_ftrace_init(void)
 {
-}
+#ifdef KLP_RETURN_STUB
+	klp_shim_return_stub_text.start = (u64)klp_return_stub;
+	klp_shim_return_stub_text.size = klp_return_stub_end - klp_return_stub;
 #endif
+	klp_shim_direct_text = klp_direct_stubs();
+}
 
 size_t klp_shim_hook_size(void)
 {
@@ -152,11 +145,27 @@ int klp_shim_hook_arm(struct klp_hook *hook)
 	return ret;
 }
 
+unsigned int klp_shim_hook_entry(const struct klp_hook *hook)
+{
+	return klp_is_direct(hook) ? KLP_ENTRY_DIRECT : KLP_ENTRY_CALLBACK;
+}
+
+void klp_shim_hook_enter_cheaply(struct klp_hook *hook, u64 target)
+{
+	klp_direct_enter(hook, target);
+}
+
+int klp_shim_hook_enter_by_callback(struct klp_hook *hook)
+{
+	return klp_direct_leave(hook);
+}
+
 void klp_shim_hook_disarm(struct klp_hook *hook)
 {
 	if (!hook->armed)
 		return;
+	klp_direct_drop(hook);
 	WARN_ON(unregister_ftrace_function(&hook->ops));
-	ftrace_set_filter_ip(&hook->ops, hook->site, 1, 0);
+	ftrace_free_filter(&hook->ops);
 	hook->armed = false;
 }

@@ -107,7 +107,7 @@ u64 klp_shim_now_ms(void)
 /* For tests. */
 bool klp_shim_out_of_reach;
 module_param_named(out_of_reach, klp_shim_out_of_reach, bool, 0600);
-MODULE_PARM_DESC(out_of_reach, "every branch of a patch to a symbol that is not exported goes through a slot, near or far");
+MODULE_PARM_DESC(out_of_reach, "every branch of a patch to a symbol that is not exported goes through a slot, near or far, and arm64's direct calls go as if it were far");
 
 const bool klp_shim_lists_data = IS_ENABLED(CONFIG_KALLSYMS_ALL);
 

@@ -82,6 +82,14 @@ enum klp_attr {
 	KLP_ATTR_STACK_ORDER,
 	KLP_ATTR_PATCHED,
 	KLP_ATTR_FORCE,
+	KLP_ATTR_ENTRY,
+};
+
+/* How calls of a function reach its replacement; KLP_ENTRY_NONE: nothing replaces it. */
+enum klp_entry {
+	KLP_ENTRY_NONE,
+	KLP_ENTRY_CALLBACK,
+	KLP_ENTRY_DIRECT,
 };
 
 /* KLP_LOG_HINT: what the kernel's livepatch does not say. */
@@ -111,6 +119,8 @@ enum klp_node_kind {
 extern const struct klp_regs_layout klp_shim_regs_layout;
 /* Constant once the module is initialised; size 0 where there is no stub. */
 extern struct klp_range klp_shim_return_stub_text;
+/* As that: the stubs that ftrace calls directly. */
+extern struct klp_range klp_shim_direct_text;
 extern u64 klp_shim_walks;
 extern int klp_shim_fail_nth;
 extern bool klp_shim_out_of_reach;
@@ -150,6 +160,10 @@ void klp_shim_hook_init(struct klp_hook *hook, u64 site, bool full_regs);
 void *klp_shim_hook_redirect(struct klp_hook *hook);
 int klp_shim_hook_arm(struct klp_hook *hook);
 void klp_shim_hook_disarm(struct klp_hook *hook);
+/* As klp-core's Hook. */
+unsigned int klp_shim_hook_entry(const struct klp_hook *hook);
+void klp_shim_hook_enter_cheaply(struct klp_hook *hook, u64 target);
+int klp_shim_hook_enter_by_callback(struct klp_hook *hook);
 
 bool klp_shim_object_loaded(const char *name);
 typedef bool (*klp_symbol_fn)(void *context, u64 addr);
@@ -245,7 +259,11 @@ int klp_shim_write_literal(u64 addr, u64 value);
 int klp_shim_write_live(u64 addr, const void *code, size_t size);
 
 size_t klp_shim_node_size(void);
-int klp_shim_node_add(struct klp_node *node, struct klp_node *parent, unsigned int kind, u32 patch, u32 object,
+/* Which patch, object of it, function of that: as far as the kind goes. */
+struct klp_index {
+	u32 patch, object, func;
+};
+int klp_shim_node_add(struct klp_node *node, struct klp_node *parent, unsigned int kind, struct klp_index index,
 		      const char *name, u64 position);
 void klp_shim_node_del(struct klp_node *node);
 
@@ -307,7 +325,7 @@ int klp_rs_enable_patch(struct klp_patch *patch, const struct klp_relocations *r
 int klp_rs_module_coming(const char *name);
 void klp_rs_module_live(const char *name);
 void klp_rs_module_going(const char *name);
-int klp_rs_attr_show(u32 patch, u32 object, unsigned int attr, u64 *value);
+int klp_rs_attr_show(struct klp_index index, unsigned int attr, u64 *value);
 int klp_rs_attr_store(u32 patch, unsigned int attr, bool value);
 /* The lines of `blocked`, at most `size` bytes; how many were written. */
 int klp_rs_blocked_show(u32 patch, char *lines, size_t size);

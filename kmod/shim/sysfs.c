@@ -10,15 +10,14 @@
 
 struct klp_node {
 	struct kobject kobj;
-	u32 patch;
-	u32 object;
+	struct klp_index index;
 };
 
 static ssize_t klp_show(struct kobject *kobj, unsigned int attr, char *buf)
 {
 	struct klp_node *node = container_of(kobj, struct klp_node, kobj);
 	u64 value = 0;
-	int ret = klp_rs_attr_show(node->patch, node->object, attr, &value);
+	int ret = klp_rs_attr_show(node->index, attr, &value);
 
 	return ret ? ret : sysfs_emit(buf, "%llu\n", value);
 }
@@ -35,6 +34,19 @@ KLP_ATTR_SHOW(replace, KLP_ATTR_REPLACE)
 KLP_ATTR_SHOW(stack_order, KLP_ATTR_STACK_ORDER)
 KLP_ATTR_SHOW(patched, KLP_ATTR_PATCHED)
 
+static ssize_t entry_show(struct kobject *kobj, struct kobj_attribute *kattr, char *buf)
+{
+	static const char *const names[] = {
+		[KLP_ENTRY_NONE] = "none",
+		[KLP_ENTRY_CALLBACK] = "callback",
+		[KLP_ENTRY_DIRECT] = "direct",
+	};
+	u64 entry = 0;
+	int ret = klp_rs_attr_show(container_of(kobj, struct klp_node, kobj)->index, KLP_ATTR_ENTRY, &entry);
+
+	return ret ? ret : sysfs_emit(buf, "%s\n", names[entry]);
+}
+
 static ssize_t enabled_store(struct kobject *kobj, struct kobj_attribute *kattr, const char *buf, size_t count)
 {
 	struct klp_node *node = container_of(kobj, struct klp_node, kobj);
@@ -42,7 +54,7 @@ static ssize_t enabled_store(struct kobject *kobj, struct kobj_attribute *kattr,
 	int ret = kstrtobool(buf, &enabled);
 
 	if (!ret)
-		ret = klp_rs_attr_store(node->patch, KLP_ATTR_ENABLED, enabled);
+		ret = klp_rs_attr_store(node->index.patch, KLP_ATTR_ENABLED, enabled);
 	return ret ? ret : count;
 }
 
@@ -53,14 +65,14 @@ static ssize_t force_store(struct kobject *kobj, struct kobj_attribute *kattr, c
 	int ret = kstrtobool(buf, &force);
 
 	if (!ret && force)
-		ret = klp_rs_attr_store(node->patch, KLP_ATTR_FORCE, force);
+		ret = klp_rs_attr_store(node->index.patch, KLP_ATTR_FORCE, force);
 	return ret ? ret : count;
 }
 
 /* Which tasks hold the transition up, a line each: pid, comm, the function or the reason, seconds. */
 static ssize_t blocked_show(struct kobject *kobj, struct kobj_attribute *kattr, char *buf)
 {
-	return klp_rs_blocked_show(container_of(kobj, struct klp_node, kobj)->patch, buf, PAGE_SIZE);
+	return klp_rs_blocked_show(container_of(kobj, struct klp_node, kobj)->index.patch, buf, PAGE_SIZE);
 }
 
 int klp_shim_show_blocked(char *line, size_t size, struct task_struct *task, u64 addr, const char *why, u64 ms)
@@ -78,6 +90,7 @@ static struct kobj_attribute transition_attr = __ATTR_RO(transition);
 static struct kobj_attribute replace_attr = __ATTR_RO(replace);
 static struct kobj_attribute stack_order_attr = __ATTR_RO(stack_order);
 static struct kobj_attribute patched_attr = __ATTR_RO(patched);
+static struct kobj_attribute entry_attr = __ATTR_RO(entry);
 static struct kobj_attribute force_attr = __ATTR_WO(force);
 static struct kobj_attribute blocked_attr = __ATTR(blocked, 0400, blocked_show, NULL);
 
@@ -89,6 +102,9 @@ ATTRIBUTE_GROUPS(klp_patch);
 
 static struct attribute *klp_object_attrs[] = { &patched_attr.attr, NULL };
 ATTRIBUTE_GROUPS(klp_object);
+
+static struct attribute *klp_func_attrs[] = { &entry_attr.attr, NULL };
+ATTRIBUTE_GROUPS(klp_func);
 
 static void klp_node_release(struct kobject *kobj)
 {
@@ -109,6 +125,7 @@ static const struct kobj_type klp_node_types[] = {
 	[KLP_NODE_FUNC] = {
 		.release = klp_node_release,
 		.sysfs_ops = &kobj_sysfs_ops,
+		.default_groups = klp_func_groups,
 	},
 };
 
@@ -120,14 +137,13 @@ size_t klp_shim_node_size(void)
 }
 
 /* Takes the node's memory over: on an error it is freed. */
-int klp_shim_node_add(struct klp_node *node, struct klp_node *parent, unsigned int kind, u32 patch, u32 object,
+int klp_shim_node_add(struct klp_node *node, struct klp_node *parent, unsigned int kind, struct klp_index index,
 		      const char *name, u64 position)
 {
 	struct kobject *above = parent ? &parent->kobj : klp_root;
 	int ret;
 
-	node->patch = patch;
-	node->object = object;
+	node->index = index;
 	if (kind == KLP_NODE_FUNC)
 		ret = kobject_init_and_add(&node->kobj, &klp_node_types[kind], above, "%s,%llu", name, position);
 	else

@@ -6,12 +6,12 @@ use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::ptr::NonNull;
 
 use klp_core::patch::{Patch, PatchId, State};
-use klp_core::platform::{Errno, Hold, Level, List, Platform};
+use klp_core::platform::{Entry, Errno, Hold, Level, List, Platform};
 use klp_core::universe::Universe;
 use klp_core::{Engine, Error};
 
 use crate::alloc::KList;
-use crate::ffi::{self, KlpPatch, KlpRelocations};
+use crate::ffi::{self, KlpIndex, KlpPatch, KlpRelocations};
 use crate::patch_abi;
 use crate::platform::{Kernel, Name};
 use crate::sysfs::Directory;
@@ -85,6 +85,8 @@ impl Control {
         if let Err(error) = enabled {
             *unused = Some(self.modules.remove(self.modules.len() - 1).directory);
             self.engine.remove(&Kernel, id)?;
+            // Functions of other patches may have gone back to the callback.
+            self.look_soon();
             return Err(error);
         }
         self.write_back();
@@ -171,11 +173,13 @@ impl Control {
     /// Whether anything is to be looked at again.
     fn is_busy(&self) -> bool {
         self.engine.in_transition().is_some()
+            || self.engine.may_enter_cheaply()
             || self.engine.patches().iter().any(|patch| patch.state() == State::Draining)
     }
 
-    /// Starts looking at the transition and at draining patches, if there are any.
-    fn look_soon(&mut self) {
+    /// Starts looking at the transition, at draining patches and at functions that may be entered by a cheaper way, if there are
+    /// any.
+    pub(crate) fn look_soon(&mut self) {
         if self.is_busy() {
             self.backoff = FIRST_LOOK_MS;
             // SAFETY: process context.
@@ -243,7 +247,8 @@ impl Control {
         })
     }
 
-    fn attr(&self, id: PatchId, object: u32, attr: c_uint) -> Result<u64, Errno> {
+    fn attr(&self, index: KlpIndex, attr: c_uint) -> Result<u64, Errno> {
+        let id = PatchId(index.patch);
         let patch = self.engine.patch(id).map_err(|error| error.errno())?;
         let changing = self.engine.in_transition().is_some_and(|(other, _)| other == id);
         Ok(match attr {
@@ -255,8 +260,17 @@ impl Control {
                 order.map_or(0, |index| index as u64 + 1)
             }
             ATTR_PATCHED => {
-                let object = patch.objects.get(object as usize).ok_or(Errno::ENOENT)?;
+                let object = patch.objects.get(index.object as usize).ok_or(Errno::ENOENT)?;
                 u64::from(object.is_patched())
+            }
+            ATTR_ENTRY => {
+                let object = patch.objects.get(index.object as usize).ok_or(Errno::ENOENT)?;
+                let func = object.funcs.get(index.func as usize).ok_or(Errno::ENOENT)?;
+                u64::from(match self.engine.entry(func).filter(|_| object.is_patched()) {
+                    None => ffi::ENTRY_NONE,
+                    Some(Entry::Direct) => ffi::ENTRY_DIRECT,
+                    Some(_) => ffi::ENTRY_CALLBACK,
+                })
             }
             _ => return Err(Errno::EINVAL),
         })
@@ -285,12 +299,13 @@ impl Control {
     }
 
     fn changed(&mut self, id: PatchId, result: Result<(), Error<Name>>) -> Result<(), Errno> {
+        // Even if it was refused, functions may have gone back to the callback.
+        self.look_soon();
         result.map_err(|error| error.errno())?;
         if let Some(module) = self.modules.iter_mut().find(|module| module.id == id) {
             module.holder_shown = false;
         }
         self.write_back();
-        self.look_soon();
         Ok(())
     }
 
@@ -346,6 +361,7 @@ const ATTR_REPLACE: c_uint = 2;
 const ATTR_STACK_ORDER: c_uint = 3;
 const ATTR_PATCHED: c_uint = 4;
 const ATTR_FORCE: c_uint = 5;
+const ATTR_ENTRY: c_uint = 6;
 
 /// `klp_enable_patch()`, called by a patch module's init function.
 #[unsafe(no_mangle)]
@@ -375,8 +391,8 @@ extern "C" fn klp_rs_enable_patch(patch: *mut KlpPatch, relocations: *const KlpR
     to_ret(result.map_err(|error| error.errno()))
 }
 
-/// Goes on with the transition, and looks at draining patches; returns the milliseconds after which to look again, 0 if
-/// there are none.
+/// Goes on with the transition, looks at draining patches, has functions that are settled entered by a cheaper way; returns
+/// the milliseconds after which to look again, 0 if there is no need.
 #[unsafe(no_mangle)]
 extern "C" fn klp_rs_work() -> c_uint {
     {
@@ -388,6 +404,8 @@ extern "C" fn klp_rs_work() -> c_uint {
             control.write_back();
         }
     }
+    // One at a time, so that others get the lock.
+    while Guard::lock().control().engine.enter_one_cheaply() {}
     loop {
         let mut guard = Guard::lock();
         let Some(drained) = guard.control().next_drained() else {
@@ -413,8 +431,8 @@ extern "C" fn klp_rs_work() -> c_uint {
 
 /// Reads a sysfs attribute into `value`.
 #[unsafe(no_mangle)]
-extern "C" fn klp_rs_attr_show(patch: u32, object: u32, attr: c_uint, value: *mut u64) -> c_int {
-    let result = Guard::lock().control().attr(PatchId(patch), object, attr);
+extern "C" fn klp_rs_attr_show(index: KlpIndex, attr: c_uint, value: *mut u64) -> c_int {
+    let result = Guard::lock().control().attr(index, attr);
     to_ret(result.map(|shown| {
         // SAFETY: the shim passes its own variable.
         unsafe { value.write(shown) }

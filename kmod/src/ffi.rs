@@ -26,6 +26,20 @@ pub(crate) const POST_PATCH: c_uint = 1;
 pub(crate) const PRE_UNPATCH: c_uint = 2;
 pub(crate) const POST_UNPATCH: c_uint = 3;
 
+/// `enum klp_entry`.
+pub(crate) const ENTRY_NONE: c_uint = 0;
+pub(crate) const ENTRY_CALLBACK: c_uint = 1;
+pub(crate) const ENTRY_DIRECT: c_uint = 2;
+
+/// `struct klp_index`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct KlpIndex {
+    pub(crate) patch: u32,
+    pub(crate) object: u32,
+    pub(crate) func: u32,
+}
+
 /// `struct klp_module`.
 #[repr(C)]
 pub(crate) struct KlpModule {
@@ -130,6 +144,7 @@ pub(crate) type WorkFn = extern "C" fn(context: *mut c_void);
 unsafe extern "C" {
     pub(crate) static klp_shim_regs_layout: RegsLayout;
     pub(crate) static klp_shim_return_stub_text: Range;
+    pub(crate) static klp_shim_direct_text: Range;
     pub(crate) static klp_shim_walks: AtomicU64;
     pub(crate) static klp_shim_leave_text: Range;
     pub(crate) static klp_shim_noinstr_text: Range;
@@ -159,6 +174,9 @@ unsafe extern "C" {
     pub(crate) fn klp_shim_hook_redirect(hook: *mut c_void) -> *mut c_void;
     pub(crate) fn klp_shim_hook_arm(hook: *mut c_void) -> c_int;
     pub(crate) fn klp_shim_hook_disarm(hook: *mut c_void);
+    pub(crate) fn klp_shim_hook_entry(hook: *const c_void) -> c_uint;
+    pub(crate) fn klp_shim_hook_enter_cheaply(hook: *mut c_void, target: u64);
+    pub(crate) fn klp_shim_hook_enter_by_callback(hook: *mut c_void) -> c_int;
 
     pub(crate) fn klp_shim_object_loaded(name: *const c_char) -> bool;
     pub(crate) fn klp_shim_find_module(name: *const c_char) -> *mut c_void;
@@ -232,8 +250,7 @@ unsafe extern "C" {
         node: *mut c_void,
         parent: *mut c_void,
         kind: c_uint,
-        patch: u32,
-        object: u32,
+        index: KlpIndex,
         name: *const c_char,
         position: u64,
     ) -> c_int;

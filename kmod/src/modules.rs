@@ -52,6 +52,7 @@ unsafe fn for_module(
         unsafe { ffi::klp_shim_module_came(module) };
     }
     control.write_back();
+    control.look_soon();
     to_ret(result.map_err(|error| error.errno()))
 }
 

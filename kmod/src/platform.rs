@@ -8,7 +8,9 @@ use core::ptr::NonNull;
 use klp_core::engine::code::Code;
 use klp_core::ftrace::RegsNeeded;
 use klp_core::patch::{Leave, Object};
-use klp_core::platform::{Callback, Errno, Hold, Holder, Hook, Level, NoMemory, Platform, Range, TaskId};
+use klp_core::platform::{
+    Callback, Entry, Errno, Hold, Holder, Hook, Level, NoMemory, Platform, Range, TaskId,
+};
 use klp_core::redirect::FuncRedirect;
 use klp_core::universe::Slot;
 use klp_core::{Addr, FtraceRedirect};
@@ -64,6 +66,24 @@ impl Hook for FtraceHook {
     fn disarm(&mut self) {
         // SAFETY: as in `arm`; the shim ignores a hook that is not armed.
         unsafe { ffi::klp_shim_hook_disarm(self.0.as_ptr()) };
+    }
+
+    fn entry(&self) -> Entry {
+        // SAFETY: as in `arm`.
+        match unsafe { ffi::klp_shim_hook_entry(self.0.as_ptr()) } {
+            ffi::ENTRY_DIRECT => Entry::Direct,
+            _ => Entry::Callback,
+        }
+    }
+
+    fn enter_cheaply(&mut self, target: Addr) {
+        // SAFETY: as in `arm`; the target is a replacement, whose module stays as long as the engine sends calls there.
+        unsafe { ffi::klp_shim_hook_enter_cheaply(self.0.as_ptr(), target) };
+    }
+
+    fn enter_by_callback(&mut self) -> Result<(), Errno> {
+        // SAFETY: as in `arm`.
+        errno(unsafe { ffi::klp_shim_hook_enter_by_callback(self.0.as_ptr()) })
     }
 }
 

@@ -126,12 +126,13 @@ impl Machine for Live<'_> {
             return Code::Discarded;
         }
         if self.is_module_text(pc) {
-            // SAFETY: constant once the module is initialised.
-            let stub = unsafe { ffi::klp_shim_return_stub_text };
-            return if inside(stub, pc) {
-                Code::ReturnTrampoline(ReturnTrampoline::Patch)
-            } else {
-                Code::Function
+            // SAFETY: constants once the module is initialised.
+            let (stub, direct) = unsafe { (ffi::klp_shim_return_stub_text, ffi::klp_shim_direct_text) };
+            return match pc {
+                _ if inside(stub, pc) => Code::ReturnTrampoline(ReturnTrampoline::Patch),
+                // On its way to a replacement that is not on the stack yet.
+                _ if inside(direct, pc) => Code::Generated,
+                _ => Code::Function,
             };
         }
         // SAFETY: takes any address.

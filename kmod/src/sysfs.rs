@@ -8,7 +8,7 @@ use klp_core::patch::Patch;
 use klp_core::platform::{Errno, List};
 
 use crate::alloc::{self, KList};
-use crate::ffi;
+use crate::ffi::{self, KlpIndex};
 use crate::platform::{Kernel, errno};
 
 const KIND_PATCH: u32 = 0;
@@ -34,12 +34,14 @@ impl Directory {
 
     fn fill(&mut self, patch: &Patch<Kernel>) -> Result<(), Errno> {
         let id = patch.id().0;
-        let top = self.add(None, KIND_PATCH, (id, 0), patch.name.as_ptr(), 0)?;
+        let at = |object, func| KlpIndex { patch: id, object, func };
+        let top = self.add(None, KIND_PATCH, at(0, 0), patch.name.as_ptr(), 0)?;
         for (index, object) in (0..).zip(patch.objects.iter()) {
             let name = object.name.map_or(c"vmlinux".as_ptr(), |name| name.as_ptr());
-            let above = self.add(Some(top), KIND_OBJECT, (id, index), name, 0)?;
-            for func in object.funcs.iter() {
-                self.add(Some(above), KIND_FUNC, (id, index), func.name.as_ptr(), func.position.max(1))?;
+            let above = self.add(Some(top), KIND_OBJECT, at(index, 0), name, 0)?;
+            for (number, func) in (0..).zip(object.funcs.iter()) {
+                let (name, position) = (func.name.as_ptr(), func.position.max(1));
+                self.add(Some(above), KIND_FUNC, at(index, number), name, position)?;
             }
         }
         Ok(())
@@ -49,7 +51,7 @@ impl Directory {
         &mut self,
         parent: Option<NonNull<c_void>>,
         kind: u32,
-        (patch, object): (u32, u32),
+        index: KlpIndex,
         name: *const core::ffi::c_char,
         position: u64,
     ) -> Result<NonNull<c_void>, Errno> {
@@ -59,7 +61,7 @@ impl Directory {
         let parent = parent.map_or(ptr::null_mut(), NonNull::as_ptr);
         // SAFETY: zeroed memory of the size that the shim asked for, which it takes over; the parent is a node that was
         // added and not removed; the name is a C string of the patch.
-        errno(unsafe { ffi::klp_shim_node_add(node.as_ptr(), parent, kind, patch, object, name, position) })?;
+        errno(unsafe { ffi::klp_shim_node_add(node.as_ptr(), parent, kind, index, name, position) })?;
         self.nodes.try_push(node).map_err(|_| Errno::ENOMEM)?;
         Ok(node)
     }

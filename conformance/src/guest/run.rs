@@ -45,6 +45,7 @@ pub fn run(kernel: &Kernel, options: &Options<'_>, progress: &Progress) -> Resul
     added.extend([
         at(super::dir().join("stacks.sh"), "/klp/stacks.sh"),
         at(super::dir().join("transitions.sh"), "/klp/transitions.sh"),
+        at(super::dir().join("entries.sh"), "/klp/entries.sh"),
         at(foreign.other_arch, &format!("{MODULE_DIR}/foreign/other-arch.ko")),
         at(foreign.other_kernel, &format!("{MODULE_DIR}/foreign/other-kernel.ko")),
     ]);

@@ -5,7 +5,7 @@ use crate::engine::Result;
 use crate::error::Error;
 use crate::ftrace::PatchSite;
 use crate::patch::{Func, Members, PatchId};
-use crate::platform::{Hook, List, Platform, Range};
+use crate::platform::{Entry, Hook, List, Platform, Range};
 use crate::{Addr, FtraceRedirect};
 
 /// The replacements of one function; the last one runs.
@@ -15,13 +15,16 @@ use crate::{Addr, FtraceRedirect};
 pub(super) struct FuncStack<P: Platform> {
     site: PatchSite,
     hook: P::Hook,
-    entries: P::List<Entry>,
+    replacements: P::List<Replacement<P::Name>>,
+    /// Since calls last changed: a cheaper entry was asked for.
+    asked: bool,
 }
 
 #[derive(Clone, Copy)]
-struct Entry {
+struct Replacement<N> {
     patch: PatchId,
-    replacement: Addr,
+    func: N,
+    addr: Addr,
 }
 
 impl<P: Platform> FuncStack<P> {
@@ -30,24 +33,52 @@ impl<P: Platform> FuncStack<P> {
         self.hook.redirect().missed()
     }
 
-    /// Lets the callback see what runs: the topmost entry, in each universe.
-    fn publish(&self, members: &impl Fn(PatchId) -> Members) {
+    /// What runs in the two universes, unpatched and patched: the topmost replacement of a member.
+    fn targets(&self, members: &impl Fn(PatchId) -> Members) -> (Option<Addr>, Option<Addr>) {
         let top = |is_member: fn(Members) -> bool| {
-            let entry = self.entries.iter().rfind(|entry| is_member(members(entry.patch)));
-            entry.map(|entry| entry.replacement)
+            let top = self.replacements.iter().rfind(|replacement| is_member(members(replacement.patch)));
+            top.map(|replacement| replacement.addr)
         };
-        let (unpatched, patched) = (top(|members| members.unpatched), top(|members| members.patched));
+        (top(|members| members.unpatched), top(|members| members.patched))
+    }
+
+    /// Lets the callback see what runs.
+    fn publish(&self, members: &impl Fn(PatchId) -> Members) {
+        let (unpatched, patched) = self.targets(members);
         if unpatched == patched {
             self.hook.redirect().settle(patched);
         } else {
+            debug_assert!(self.hook.entry() == Entry::Callback, "only the callback decides for each task");
             self.hook.redirect().decide(unpatched, patched);
         }
     }
 
+    /// Has the callback decide, since what calls reach is about to change.
+    fn enter_by_callback(&mut self) -> Result<(), P> {
+        self.asked = false;
+        match self.replacements.last() {
+            Some(&Replacement { func, .. }) if self.hook.entry() != Entry::Callback => {
+                self.hook.enter_by_callback().map_err(|errno| Error::Hook { func, errno })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where all calls go, if a cheaper entry than the callback would do and has not been asked for.
+    fn settled_target(&self, members: &impl Fn(PatchId) -> Members) -> Option<Addr> {
+        let by_callback = self.hook.entry() == Entry::Callback;
+        if self.asked || !by_callback || self.hook.redirect().has_original_callers() {
+            return None;
+        }
+        let (unpatched, patched) = self.targets(members);
+        patched.filter(|_| unpatched == patched)
+    }
+
     /// As the function of the same name; an error leaves a stack that may be unused.
     fn push(&mut self, platform: &P, patch: PatchId, func: &Func<P>) -> Result<(), P> {
-        self.entries.try_reserve(1)?;
-        if self.entries.is_empty() {
+        self.enter_by_callback()?;
+        self.replacements.try_reserve(1)?;
+        if self.replacements.is_empty() {
             if P::Arch::PROBE_UNDOES_REDIRECT && platform.has_probe(self.site.site) {
                 return Err(Error::Probed { func: func.name });
             }
@@ -57,14 +88,14 @@ impl<P: Platform> FuncStack<P> {
         if caller != Range::default() && !self.hook.redirect().add_original_caller(caller) {
             return Err(Error::TooManyOriginalCallers { func: func.name });
         }
-        self.entries.try_push(Entry { patch, replacement: func.replacement })?;
+        self.replacements.try_push(Replacement { patch, func: func.name, addr: func.replacement })?;
         Ok(())
     }
 
-    /// Takes the newest entry of a patch away.
+    /// Takes the newest replacement of a patch away.
     fn take(&mut self, patch: PatchId) {
-        if let Some(entry) = self.entries.iter().rposition(|entry| entry.patch == patch) {
-            self.entries.remove(entry);
+        if let Some(index) = self.replacements.iter().rposition(|replacement| replacement.patch == patch) {
+            self.replacements.remove(index);
         }
     }
 }
@@ -76,8 +107,9 @@ fn index_of<P: Platform>(stacks: &P::List<FuncStack<P>>, func: &Func<P>) -> Opti
 /// Frees what a stack needs no more.
 fn settle<P: Platform>(stacks: &mut P::List<FuncStack<P>>, index: usize) {
     let stack = &mut stacks[index];
-    if stack.entries.is_empty() {
+    if stack.replacements.is_empty() {
         stack.hook.disarm();
+        stack.asked = false;
         if !stack.hook.redirect().has_original_callers() {
             stacks.remove(index);
         }
@@ -101,7 +133,7 @@ pub(super) fn push<P: Platform>(
         Some(index) => index,
         None => {
             let hook = platform.new_hook(site.site)?;
-            stacks.try_push(FuncStack { site, hook, entries: P::List::default() })?;
+            stacks.try_push(FuncStack { site, hook, replacements: P::List::default(), asked: false })?;
             stacks.len() - 1
         }
     };
@@ -123,6 +155,51 @@ pub(super) fn publish<P: Platform>(
     }
 }
 
+/// Has the callback decide about the functions of all patches that `changes` names: from then on they may be published
+/// with other members.
+///
+/// On an error some may be with the callback already, which changes no call.
+pub(super) fn enter_by_callback<P: Platform>(
+    stacks: &mut P::List<FuncStack<P>>,
+    changes: impl Fn(PatchId) -> bool,
+) -> Result<(), P> {
+    for stack in stacks.iter_mut() {
+        if stack.replacements.iter().any(|replacement| changes(replacement.patch)) {
+            stack.enter_by_callback()?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether some function could have a cheaper entry than the callback, and has not been asked yet.
+pub(super) fn is_any_settled<P: Platform>(
+    stacks: &P::List<FuncStack<P>>,
+    members: impl Fn(PatchId) -> Members,
+) -> bool {
+    stacks.iter().any(|stack| stack.settled_target(&members).is_some())
+}
+
+/// Has one function entered by the cheapest way there is. Answers whether there was one that had not been asked yet.
+pub(super) fn enter_one_cheaply<P: Platform>(
+    stacks: &mut P::List<FuncStack<P>>,
+    members: impl Fn(PatchId) -> Members,
+) -> bool {
+    for stack in stacks.iter_mut() {
+        if let Some(target) = stack.settled_target(&members) {
+            stack.asked = true;
+            stack.hook.enter_cheaply(target);
+            return true;
+        }
+    }
+    false
+}
+
+/// How calls of a function reach what replaces it, if anything does.
+pub(super) fn entry<P: Platform>(stacks: &P::List<FuncStack<P>>, func: &Func<P>) -> Option<Entry> {
+    let stack = &stacks[index_of(stacks, func)?];
+    (!stack.replacements.is_empty()).then(|| stack.hook.entry())
+}
+
 /// Takes [`push`] back: the replacement was never published.
 pub(super) fn cancel<P: Platform>(stacks: &mut P::List<FuncStack<P>>, patch: PatchId, func: &Func<P>) {
     if let Some(index) = index_of(stacks, func) {
@@ -135,7 +212,7 @@ pub(super) fn cancel<P: Platform>(stacks: &mut P::List<FuncStack<P>>, patch: Pat
 }
 
 /// Takes the replacement of a patch that is no member of a universe any more off its function's stack, wherever in the
-/// stack it is. The last entry takes the hook with it.
+/// stack it is. The last one takes the hook with it.
 pub(super) fn remove<P: Platform>(stacks: &mut P::List<FuncStack<P>>, patch: PatchId, func: &Func<P>) {
     if let Some(index) = index_of(stacks, func) {
         stacks[index].take(patch);
@@ -150,7 +227,7 @@ pub(super) fn each_patch<P: Platform>(
     mut each: impl FnMut(PatchId) -> Result<(), P>,
 ) -> Result<(), P> {
     match index_of(stacks, func) {
-        Some(index) => stacks[index].entries.iter().try_for_each(|entry| each(entry.patch)),
+        Some(index) => stacks[index].replacements.iter().try_for_each(|replacement| each(replacement.patch)),
         None => Ok(()),
     }
 }

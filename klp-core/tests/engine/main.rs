@@ -5,6 +5,7 @@
 mod sim;
 
 mod call_path;
+mod entries;
 mod failures;
 mod lifecycle;
 mod modules;

@@ -22,6 +22,8 @@ enum Request {
     Remove(usize),
     Load,
     Unload,
+    /// The worker gets the time.
+    Settle,
     /// A task falls asleep in the patch, or leaves it.
     Sleep(usize),
     Wake(usize),
@@ -31,7 +33,13 @@ enum Request {
 
 fn request() -> impl Strategy<Value = Request> {
     let patch = 0..PATCHES;
-    let fault = prop_oneof![Just(Fault::Allocation), Just(Fault::Arm), Just(Fault::PrePatch)];
+    let fault = proptest::sample::select(vec![
+        Fault::Allocation,
+        Fault::Arm,
+        Fault::PrePatch,
+        Fault::Cheaper,
+        Fault::Back,
+    ]);
     prop_oneof![
         4 => patch.clone().prop_map(Request::Add),
         6 => patch.clone().prop_map(Request::Enable),
@@ -40,6 +48,7 @@ fn request() -> impl Strategy<Value = Request> {
         3 => patch.clone().prop_map(Request::Remove),
         2 => Just(Request::Load),
         1 => Just(Request::Unload),
+        6 => Just(Request::Settle),
         1 => patch.clone().prop_map(Request::Sleep),
         1 => patch.prop_map(Request::Wake),
         2 => (fault, 1..8u32).prop_map(|(fault, nth)| Request::Fail(fault, nth)),
@@ -135,7 +144,7 @@ impl Model {
                 self.loaded = false;
                 self.wrappers.retain(|(_, name)| FUNCTIONS.contains(name));
             }
-            Request::Sleep(_) | Request::Wake(_) | Request::Fail(..) => {}
+            Request::Settle | Request::Sleep(_) | Request::Wake(_) | Request::Fail(..) => {}
         }
         Ok(())
     }
@@ -149,16 +158,17 @@ impl Model {
     }
 }
 
-struct Run {
-    world: World<true>,
+struct Run<const STUB: bool> {
+    world: World<STUB>,
     model: Model,
     specs: Vec<Spec>,
     ids: Vec<PatchId>,
 }
 
-impl Run {
-    fn new(specs: Vec<Spec>) -> Run {
-        Run { world: World::new(), model: Model::default(), specs, ids: vec![PatchId(0); PATCHES] }
+impl<const STUB: bool> Run<STUB> {
+    fn new(specs: Vec<Spec>) -> Run<STUB> {
+        let world = World::without_time();
+        Run { world, model: Model::default(), specs, ids: vec![PatchId(0); PATCHES] }
     }
 
     fn pid(patch: usize) -> i32 {
@@ -187,7 +197,7 @@ impl Run {
             Request::Enable(patch) => self.world.enable(self.ids[patch]),
             Request::Disable(patch) => self.world.disable(self.ids[patch]),
             Request::Drain(patch) => self.world.drain(self.ids[patch]).map(|holder| {
-                let asleep = self.model.asleep.contains(&patch).then_some(Run::pid(patch));
+                let asleep = self.model.asleep.contains(&patch).then_some(Run::<STUB>::pid(patch));
                 assert_eq!(holder.map(|holder| holder.pid), asleep);
             }),
             Request::Remove(patch) => self.world.remove(self.ids[patch]),
@@ -196,13 +206,17 @@ impl Run {
                 self.world.unload("m");
                 Ok(())
             }
+            Request::Settle => {
+                self.world.enter_cheaply();
+                Ok(())
+            }
             Request::Sleep(patch) => {
-                self.world.kernel.spawn(Run::pid(patch), &[self.specs[patch].inside()]);
+                self.world.kernel.spawn(Run::<STUB>::pid(patch), &[self.specs[patch].inside()]);
                 self.model.asleep.insert(patch);
                 Ok(())
             }
             Request::Wake(patch) => {
-                self.world.kernel.kill(Run::pid(patch));
+                self.world.kernel.kill(Run::<STUB>::pid(patch));
                 self.model.asleep.remove(&patch);
                 Ok(())
             }
@@ -220,7 +234,8 @@ impl Run {
         let before = self.world.snapshot();
         let was_pending = fault::is_pending();
         let result = self.request(request);
-        let failed = was_pending && !fault::is_pending();
+        // A function that cannot be had cheaper stays with the callback.
+        let failed = was_pending && !fault::is_pending() && !matches!(request, Request::Settle);
         let mut next = self.model.clone();
         let expected = next.expect(request, &self.specs);
         if failed {
@@ -278,10 +293,15 @@ proptest! {
         specs in specs(),
         requests in proptest::collection::vec(request(), 1..60),
     ) {
-        let mut run = Run::new(specs);
-        for request in &requests {
-            run.step(request);
-        }
-        fault::take_pending();
+        run::<true>(specs.clone(), &requests);
+        run::<false>(specs, &requests);
     }
+}
+
+fn run<const STUB: bool>(specs: Vec<Spec>, requests: &[Request]) {
+    let mut run = Run::<STUB>::new(specs);
+    for request in requests {
+        run.step(request);
+    }
+    fault::take_pending();
 }

@@ -14,11 +14,15 @@ pub(crate) enum Fault {
     Arm,
     /// A pre-patch callback: it refuses.
     PrePatch,
+    /// A cheaper entry: the function stays with the callback.
+    Cheaper,
+    /// Going back to the callback: ftrace refuses.
+    Back,
 }
 
 thread_local! {
     static PENDING: Cell<Option<(Fault, u32)>> = const { Cell::new(None) };
-    static OPPORTUNITIES: Cell<[u32; 3]> = const { Cell::new([0; 3]) };
+    static OPPORTUNITIES: Cell<[u32; 5]> = const { Cell::new([0; 5]) };
 }
 
 /// Lets the `nth` opportunity from now on fail, the first being 1.

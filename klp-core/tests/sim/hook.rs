@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use klp_core::branch::BranchKind;
-use klp_core::platform::{Errno, Hook, NoMemory};
+use klp_core::platform::{Entry, Errno, Hook, NoMemory};
 use klp_core::redirect::FuncRedirect;
 use klp_core::{Addr, FarBranch};
 
@@ -21,6 +21,8 @@ pub(crate) struct HookState {
     pub(crate) site: Addr,
     pub(crate) redirect: FuncRedirect,
     armed: Cell<bool>,
+    /// Where calls go without asking the callback.
+    pub(super) direct: Cell<Option<Addr>>,
 }
 
 /// A hook.
@@ -35,7 +37,8 @@ impl<const STUB: bool> SimHook<STUB> {
             return Err(NoMemory);
         }
         kernel.0.hooks.set(kernel.0.hooks.get() + 1);
-        let state = Rc::new(HookState { site, redirect: FuncRedirect::default(), armed: Cell::new(false) });
+        let (redirect, armed, direct) = (FuncRedirect::default(), Cell::new(false), Cell::new(None));
+        let state = Rc::new(HookState { site, redirect, armed, direct });
         Ok(SimHook { kernel: kernel.clone(), state })
     }
 }
@@ -73,10 +76,45 @@ impl<const STUB: bool> Hook for SimHook<STUB> {
             return;
         }
         self.kernel.notify_watcher();
+        self.state.direct.set(None);
         self.kernel.write_site(self.state.site, &NOP);
         self.kernel.0.armed.borrow_mut().retain(|hook| !Rc::ptr_eq(hook, &self.state));
         self.kernel.end_callbacks();
         self.kernel.notify_watcher();
+    }
+
+    fn entry(&self) -> Entry {
+        if self.state.direct.get().is_some() { Entry::Direct } else { Entry::Callback }
+    }
+
+    fn enter_cheaply(&mut self, target: Addr) {
+        self.kernel.notify_watcher();
+        assert!(
+            self.state.armed.get() && self.state.direct.get().is_none(),
+            "asked for once, of an armed hook"
+        );
+        assert!(!self.kernel.is_deciding(), "a function is taken from the callback during a transition");
+        if STUB
+            || self.kernel.0.direct_users.borrow().contains(&self.state.site)
+            || fault::due(Fault::Cheaper)
+        {
+            return;
+        }
+        self.state.direct.set(Some(target));
+        self.kernel.notify_watcher();
+    }
+
+    fn enter_by_callback(&mut self) -> Result<(), Errno> {
+        self.kernel.notify_watcher();
+        assert!(self.state.direct.get().is_some(), "it is entered by the callback already");
+        if fault::due(Fault::Back) {
+            return Err(Errno::ENOMEM);
+        }
+        self.state.direct.set(None);
+        // Those who were on their way past the callback have arrived.
+        self.kernel.end_callbacks();
+        self.kernel.notify_watcher();
+        Ok(())
     }
 }
 
@@ -110,6 +148,20 @@ impl<const STUB: bool> Sim<STUB> {
     /// How many hooks exist, armed or not.
     pub(crate) fn hooks(&self) -> u32 {
         self.0.hooks.get()
+    }
+
+    /// The functions that are entered without the callback, by their sites.
+    pub(crate) fn direct_sites(&self) -> Vec<Addr> {
+        let armed = self.0.armed.borrow();
+        let mut sites: Vec<Addr> =
+            armed.iter().filter(|hook| hook.direct.get().is_some()).map(|hook| hook.site).collect();
+        sites.sort_unstable();
+        sites
+    }
+
+    /// Makes somebody else have ftrace call him directly at a site.
+    pub(crate) fn call_directly(&self, site: Addr) {
+        self.0.direct_users.borrow_mut().push(site);
     }
 
     /// Makes somebody else change the resume address at a site, until [`release`](Self::release).

@@ -68,6 +68,7 @@ pub(crate) struct State {
     pub(super) armed: RefCell<Vec<Rc<HookState>>>,
     pub(super) hooks: Cell<u32>,
     pub(super) ipmodify_users: RefCell<Vec<Addr>>,
+    pub(super) direct_users: RefCell<Vec<Addr>>,
     pub(super) tasks: RefCell<Tasks>,
     /// The table that is shown. Its memory is the engine's to keep.
     pub(super) slots: RefCell<Option<Weak<[Slot]>>>,

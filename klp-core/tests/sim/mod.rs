@@ -44,6 +44,8 @@ pub(crate) struct World<const STUB: bool> {
     pub(crate) engine: Engine<Sim<STUB>>,
     /// The patches that were ever added, by name.
     specs: BTreeMap<&'static str, Spec>,
+    /// After each request there is time to have all functions that are settled entered by the cheapest way.
+    settles: bool,
 }
 
 /// For each function: what runs when it is called, by whom.
@@ -109,13 +111,20 @@ impl<const STUB: bool> World<STUB> {
         for (index, name) in FUNCTIONS.into_iter().enumerate() {
             kernel.define(None, name, if index == 1 { Entry::PadThenSite } else { Entry::Site });
         }
-        World { kernel, engine: Engine::default(), specs: BTreeMap::new() }
+        World { kernel, engine: Engine::default(), specs: BTreeMap::new(), settles: true }
+    }
+
+    /// As [`new`](Self::new), and functions are entered as they were until [`enter_cheaply`](Self::enter_cheaply).
+    pub(crate) fn without_time() -> World<STUB> {
+        let mut world = World::new();
+        world.settles = false;
+        world
     }
 
     pub(crate) fn add(&mut self, spec: &Spec) -> Result<PatchId, Refusal> {
         let id = self.engine.add(&self.kernel, spec.build()?)?;
         self.specs.insert(spec.name, spec.clone());
-        self.check();
+        self.settle();
         Ok(id)
     }
 
@@ -150,7 +159,7 @@ impl<const STUB: bool> World<STUB> {
                 self.kernel.forget_replaced(gone);
             }
         }
-        self.check();
+        self.settle();
         result
     }
 
@@ -166,7 +175,7 @@ impl<const STUB: bool> World<STUB> {
 
     pub(crate) fn remove(&mut self, id: PatchId) -> Result<(), Refusal> {
         let result = self.engine.remove(&self.kernel, id);
-        self.check();
+        self.settle();
         result
     }
 
@@ -188,7 +197,7 @@ impl<const STUB: bool> World<STUB> {
         self.come(module)?;
         self.kernel.set_initialising(module, false);
         self.kernel.set_live(module, true);
-        self.check();
+        self.settle();
         Ok(())
     }
 
@@ -201,7 +210,7 @@ impl<const STUB: bool> World<STUB> {
             Ok(()) => self.kernel.set_initialising(module, true),
             Err(_) => {
                 self.kernel.refuse_module(module);
-                self.check();
+                self.settle();
             }
         }
         came
@@ -212,14 +221,14 @@ impl<const STUB: bool> World<STUB> {
         self.kernel.set_live(module, true);
         self.engine.object_live(&self.kernel, module);
         self.kernel.set_initialising(module, false);
-        self.check();
+        self.settle();
     }
 
     pub(crate) fn unload(&mut self, module: &'static str) {
         self.kernel.set_live(module, false);
         self.engine.object_going(&self.kernel, module);
         self.kernel.unmap_module(module);
-        self.check();
+        self.settle();
     }
 
     /// The address of a function that has only one symbol.
@@ -324,6 +333,20 @@ impl<const STUB: bool> World<STUB> {
             callbacks: self.kernel.turns(),
             missed: self.engine.missed_calls(),
         }
+    }
+
+    /// What the worker does when nothing else is to be done.
+    pub(crate) fn enter_cheaply(&mut self) {
+        while self.engine.enter_one_cheaply() {}
+        assert!(!self.engine.may_enter_cheaply());
+        self.check();
+    }
+
+    fn settle(&mut self) {
+        if self.settles {
+            self.enter_cheaply();
+        }
+        self.check();
     }
 
     /// What holds between any two requests to the engine.

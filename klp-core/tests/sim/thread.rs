@@ -136,6 +136,16 @@ impl<const STUB: bool> Sim<STUB> {
         let mut regs = Block([resume, sp, caller]);
         for hook in hooks {
             assert_eq!(Toy::<STUB>::call_site(site), hook.site);
+            if let Some(target) = hook.direct.get() {
+                let undecided = || panic!("{function:#x} is in transition, and the callback is not asked");
+                let decided = hook.redirect.target(caller, undecided);
+                assert_eq!(
+                    decided,
+                    Some(target),
+                    "a call of {function:#x} that the callback is not asked about"
+                );
+                return target;
+            }
             let stub = if STUB { RETURN_STUB } else { 0 };
             let return_stack = || {
                 assert!(STUB, "an architecture without a stub is asked for its return stack");

@@ -137,7 +137,7 @@ struct Drive<'a> {
 
 /// Runs one history to its end.
 pub(crate) fn run(scenario: &Scenario, choices: &mut Choices) -> Seen {
-    let world = World::new();
+    let world = World::without_time();
     let load = Load::new(&world.kernel, std::mem::take(choices), scenario.steps, 0);
     let mut drive = Drive {
         scenario,
@@ -163,6 +163,7 @@ impl Drive<'_> {
             self.enable(patch);
             assert!(!self.world.advance(), "without tasks nobody holds a transition up");
         }
+        self.world.enter_cheaply();
         let (kernel, load) = (&self.world.kernel, Rc::clone(&self.load));
         if let Some(ms) = self.scenario.wake_after {
             kernel.wake_after(ms);
@@ -274,6 +275,7 @@ impl Drive<'_> {
             self.seen.drained += 1;
             self.ids[patch] = None;
         }
+        self.world.enter_cheaply();
     }
 
     /// Tells the judge when a transition is over.

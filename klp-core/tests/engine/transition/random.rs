@@ -98,7 +98,13 @@ prop_compose! {
 }
 
 fn request() -> impl Strategy<Value = Request> {
-    let fault = prop_oneof![4 => Just(Fault::Allocation), 1 => Just(Fault::Arm), 1 => Just(Fault::PrePatch)];
+    let fault = prop_oneof![
+        4 => Just(Fault::Allocation),
+        1 => Just(Fault::Arm),
+        1 => Just(Fault::PrePatch),
+        1 => Just(Fault::Cheaper),
+        1 => Just(Fault::Back),
+    ];
     prop_oneof![
         6 => (0..PATCHES).prop_map(Request::Enable),
         4 => (0..PATCHES).prop_map(Request::Disable),
