@@ -18,6 +18,9 @@ pub mod ftrace;
 pub mod reloc;
 pub mod unwind;
 
+use core::ops::Range;
+
+use klp_core::branch::Code;
 use klp_core::patchable::{Patchable, PatchableEntry};
 use klp_core::{Addr, Architecture, Endian};
 
@@ -73,6 +76,13 @@ impl Patchable for Arm64 {
     /// `bti c` and `bti jc`. `paciasp` is a landing pad too, but gcc puts it behind the room.
     fn landing_pad(code: &[u8]) -> usize {
         if matches!(insn(code, 0), Some(0xd503_245f | 0xd503_24df)) { 4 } else { 0 }
+    }
+
+    /// B and NOP are among those that may replace each other under CPUs that execute them (Arm ARM B2.2.5).
+    const FLIP: Range<usize> = 0..4;
+
+    fn idle(_branch: &Code) -> Code {
+        Code::new(&0xd503_201f_u32.to_le_bytes())
     }
 }
 

@@ -18,6 +18,9 @@ pub mod ftrace;
 pub mod reloc;
 pub mod unwind;
 
+use core::ops::Range;
+
+use klp_core::branch::Code;
 use klp_core::{Architecture, Endian, Patchable};
 
 /// The architecture.
@@ -52,5 +55,12 @@ impl Patchable for Ppc64 {
 
     fn landing_pad(_code: &[u8]) -> usize {
         0
+    }
+
+    /// One word, which is stored as one (Power ISA Book II, "Instruction Storage").
+    const FLIP: Range<usize> = 0..4;
+
+    fn idle(_branch: &Code) -> Code {
+        Code::new(&0x6000_0000_u32.to_le_bytes())
     }
 }

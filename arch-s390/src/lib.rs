@@ -15,6 +15,9 @@ mod unwind;
 
 pub use reloc::r_type;
 
+use core::ops::Range;
+
+use klp_core::branch::Code;
 use klp_core::patchable::{Patchable, PatchableEntry};
 use klp_core::{Architecture, Endian};
 
@@ -57,6 +60,16 @@ impl Patchable for S390 {
 
     fn landing_pad(_code: &[u8]) -> usize {
         0
+    }
+
+    /// The mask of `brcl`, as the kernel switches its own sites (`ftrace_patch_branch_mask` in `arch/s390/kernel/ftrace.c`).
+    const FLIP: Range<usize> = 1..2;
+
+    fn idle(branch: &Code) -> Code {
+        let mut bytes = [0; 6];
+        bytes.copy_from_slice(branch.as_bytes());
+        bytes[1] &= 0x0f;
+        Code::new(&bytes)
     }
 }
 

@@ -32,7 +32,7 @@ const NOP5: [u8; SITE_LEN] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
 /// at boot (`gen_endbr_poison` in `arch/x86/include/asm/ibt.h`): `osp nopl (%rax)`, from 6.15 on `nopl -42(%rax)`.
 const SEALED: [[u8; 4]; 2] = [[0x66, 0x0f, 0x1f, 0x00], [0x0f, 0x1f, 0x40, 0xd6]];
 
-fn is_landing_pad(code: &[u8]) -> bool {
+pub(crate) fn is_landing_pad(code: &[u8]) -> bool {
     code == ENDBR64 || SEALED.iter().any(|sealed| code == sealed)
 }
 

@@ -22,6 +22,9 @@ mod unwind;
 
 pub use reloc::r_type;
 
+use core::ops::Range;
+
+use klp_core::branch::Code;
 use klp_core::patchable::{Patchable, PatchableEntry};
 use klp_core::{Architecture, Endian};
 
@@ -40,6 +43,9 @@ impl Architecture for X86_64 {
 /// `endbr64` (SDM vol. 2, "ENDBR64"): where indirect-branch tracking is on, every indirect branch must land on one.
 pub const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 
+/// `nopl 0(%rax,%rax,1)`: the recommended NOP of five bytes (SDM vol. 2B, "NOP").
+const NOP5: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
+
 /// Room that kernels with CONFIG_CALL_PADDING leave around a function: `-fpatchable-function-entry=16,16`
 /// (`arch/x86/Makefile`; 16 is CONFIG_FUNCTION_PADDING_BYTES).
 ///
@@ -52,13 +58,24 @@ pub const CALL_PADDING: PatchableEntry = PatchableEntry::from_n_m(16, 16, 1, 4);
 impl Patchable for X86_64 {
     const NOP_LEN: usize = 1;
 
-    /// One byte each, before a function and at its entry.
+    /// One byte each, before a function and at its entry, as gcc makes them; at the entry one of five bytes where somebody has
+    /// made one of them.
     fn nop(code: &[u8]) -> Option<usize> {
-        (*code.first()? == 0x90).then_some(1)
+        match code {
+            [0x90, ..] => Some(1),
+            _ => code.starts_with(&NOP5).then_some(NOP5.len()),
+        }
     }
 
     fn landing_pad(code: &[u8]) -> usize {
-        if code.starts_with(&ENDBR64) { ENDBR64.len() } else { 0 }
+        if code.get(..ENDBR64.len()).is_some_and(ftrace::is_landing_pad) { ENDBR64.len() } else { 0 }
+    }
+
+    /// All of it, by the kernel's breakpoint protocol.
+    const FLIP: Range<usize> = 0..5;
+
+    fn idle(_branch: &Code) -> Code {
+        Code::new(&NOP5)
     }
 }
 

@@ -20,7 +20,7 @@ use anyhow::{Context, Result, bail};
 use crate::cache::Cache;
 use crate::doctor::{self, Task};
 use crate::progress::Progress;
-use crate::{Failure, Kernel, process, rustsrc};
+use crate::{Failure, Kernel, patchable, process, rustsrc};
 use stage::{Patch, Stage};
 use vmlinux::Vmlinux;
 
@@ -35,6 +35,9 @@ pub struct Options {
     pub kmod: PathBuf,
     /// Whether anything that a compiler, objtool or modpost has to say is a failure.
     pub deny_warnings: bool,
+    /// What is asked of the compiler for room at the patches' functions: the two numbers of `-fpatchable-function-entry`,
+    /// or of s390's `-mhotpatch`.
+    pub patchable: Option<(u16, u16)>,
     /// Where cargo keeps what it compiled. Shared between kernels: most of it is the same for all of an architecture.
     pub rust_target: PathBuf,
     /// The kernel's vmlinux with its symbols, for variables that the kernel's own symbol table does not list.
@@ -49,6 +52,7 @@ impl Default for Options {
             jobs: available_parallelism().map_or(1, usize::from),
             kmod: workspace().join("kmod"),
             deny_warnings: false,
+            patchable: None,
             rust_target: target_dir().join("rust"),
             vmlinux: None,
         }
@@ -89,6 +93,9 @@ pub fn build(
 ) -> Result<Built> {
     let patches = patches.iter().map(|dir| Patch::read(dir)).collect::<Result<Vec<_>, _>>()?;
     distinct(&patches)?;
+    if let Some(numbers) = options.patchable {
+        patchable::allow(kernel.arch, numbers)?;
+    }
     doctor::ensure(kernel.arch, Task::Build, progress)?;
     let kmod = canonical(&options.kmod)?;
     let work = out_dir.join("build");
@@ -134,10 +141,11 @@ pub fn build(
     };
     let mut modules = Vec::new();
     for patch in &patches {
-        let stage = Stage::patch(&work, patch, &kmod)?;
+        let stage = Stage::patch(&work, patch, &kmod, options.patchable)?;
         make.build(&patch.name, &stage, patch.is_rust())?;
         let module = deliver(&stage, &out_dir, &patch.name)?;
         make.convert(&module)
+            .and_then(|()| make.tell_room(&module))
             .with_context(|| format!("cannot build {} for {} ({})", patch.name, kernel.id, kernel.arch))?;
         modules.push(module);
     }
@@ -324,6 +332,26 @@ impl Make<'_> {
                 converted.unlisted.join(", ")
             ));
         }
+        Ok(())
+    }
+
+    /// Says which functions of a module that was compiled with room for slots have none.
+    fn tell_room(&self, module: &Path) -> Result<()> {
+        let bytes = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
+        let Some(entries) = patchable::entries(&bytes)? else { return Ok(()) };
+        let lacks: Vec<&str> = entries.iter().filter_map(|entry| entry.lack.as_deref()).collect();
+        if let Some(first) = lacks.first()
+            && lacks.len() == entries.len()
+        {
+            bail!("no function can have a slot of its own: {first}; ask for more by --patchable");
+        }
+        let name = module.file_name().unwrap_or_default().to_string_lossy();
+        self.progress.note(&format!(
+            "{name}: {} of {} functions have room for a slot of their own",
+            entries.len() - lacks.len(),
+            entries.len()
+        ));
+        lacks.iter().for_each(|lack| self.progress.note(&format!("{name}: {lack}")));
         Ok(())
     }
 

@@ -16,6 +16,7 @@ pub mod ksource;
 pub mod lint;
 mod machine;
 pub mod modtree;
+pub mod patchable;
 pub mod process;
 pub mod progress;
 pub mod qemu;

@@ -17,7 +17,7 @@ mod transition;
 
 use crate::error::Error;
 use crate::patch::{Func, Leave, Members, Model, Patch, PatchId, State, Unfinished};
-use crate::platform::{Callback, Entry, Hold, Holder, Level, List, Platform, TaskId};
+use crate::platform::{Callback, Entry, Hold, Holder, Hook, Level, List, Platform, TaskId};
 use crate::system_state;
 use crate::universe::Universe;
 
@@ -275,7 +275,12 @@ impl<P: Platform> Engine<P> {
 
     /// How calls of a function reach what replaces it; `None` if nothing does.
     pub fn entry(&self, func: &Func<P>) -> Option<Entry> {
-        func_stack::entry(&self.stacks, func)
+        self.hook(func).map(Hook::entry)
+    }
+
+    /// What sends calls of a function to what replaces it; `None` if nothing does.
+    pub fn hook(&self, func: &Func<P>) -> Option<&P::Hook> {
+        func_stack::hook(&self.stacks, func)
     }
 
     /// The patch in transition, and the universe that it leads to.

@@ -5,6 +5,7 @@ use core::fmt;
 
 use crate::Addr;
 use crate::ftrace::SiteError;
+use crate::patchable::NoRoom;
 use crate::platform::{Errno, NoMemory};
 use crate::redirect::MAX_ORIGINAL_CALLERS;
 use crate::reloc::Refused;
@@ -80,6 +81,8 @@ pub enum Error<N> {
         /// Its address.
         addr: Addr,
     },
+    /// ftrace knows no patch site in the function, and its module was built with room for slots, but not at this one.
+    NoRoom(NoRoom<N>),
     /// The site that ftrace names is not what this architecture's patch sites look like.
     Site {
         /// The function's symbol.
@@ -279,6 +282,11 @@ impl<N: AsRef<str>> fmt::Display for Error<N> {
                 "failed to find location for function '{}'\n\
                  at {addr:#x} there is no ftrace site (notrace, assembly, or __init): patch its callers instead",
                 func.as_ref()
+            ),
+            Error::NoRoom(lack) => write!(
+                f,
+                "failed to find location for function '{}'\n{lack}: build its module with more (--patchable)",
+                lack.func.as_ref()
             ),
             Error::Site { func, error } => {
                 write!(f, "unexpected code at the ftrace site of function '{}': ", func.as_ref())?;

@@ -6,6 +6,7 @@
 use crate::Addr;
 use crate::ftrace::PatchSite;
 use crate::patch_relocs::Relocations;
+use crate::patchable::Room;
 use crate::platform::{List, NoMemory, Platform, Range};
 use crate::system_state::SystemState;
 
@@ -159,6 +160,8 @@ pub struct Func<P: Platform> {
     /// Text of the patch from which calls reach the original function; empty if there is none.
     pub original_caller: Range,
     pub(crate) site: Option<PatchSite>,
+    /// Where its own slot goes, if it has no ftrace site.
+    pub(crate) room: Option<Room>,
     /// Whether calls could reach the replacement since the site was found: a task may run it, and call the original.
     pub(crate) published: bool,
 }
@@ -233,6 +236,7 @@ impl<P: Platform> Object<P> {
             replacement,
             original_caller,
             site: None,
+            room: None,
             published: false,
         })
     }

@@ -6,7 +6,9 @@
 //! its entry. Flipping that one instruction switches the function.
 
 use core::fmt;
+use core::ops::Range;
 
+use crate::branch::{BranchKind, BranchTarget, Code};
 use crate::{Addr, FarBranch};
 
 /// The bytes of NOPs that a compiler left around one function's entry.
@@ -30,6 +32,13 @@ pub trait Patchable: FarBranch {
 
     /// Length of the landing pad that starts `code`, or 0.
     fn landing_pad(code: &[u8]) -> usize;
+
+    /// The bytes of a branch at an entry that are exchanged, under CPUs that may execute it, to switch it on or off: all that
+    /// differ from [`idle`](Self::idle).
+    const FLIP: Range<usize>;
+
+    /// The instruction that is in a branch's place while the function is not redirected, and goes on behind it.
+    fn idle(branch: &Code) -> Code;
 }
 
 /// Where a function's own slot and the branch to it go.
@@ -42,6 +51,16 @@ pub struct Room {
     /// Whether one NOP of a branch's length is there. If not, no CPU may be in the function when the branch is written
     /// first: it might be between two of the NOPs.
     pub one_nop: bool,
+}
+
+/// How much room a module's compiler was told to leave at each function, in bytes (`klp build --patchable`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// Before a function.
+    pub before: u16,
+    /// At its entry.
+    pub after: u16,
 }
 
 /// Why a function cannot be entered through a slot of its own. `N` is a name.
@@ -68,6 +87,11 @@ pub enum Lack {
         /// What is there.
         found: usize,
         /// What a branch needs.
+        needed: usize,
+    },
+    /// At its entry, where there are several NOPs in place of one.
+    OneNop {
+        /// How long the one has to be.
         needed: usize,
     },
 }
@@ -118,7 +142,7 @@ pub fn room<A: Patchable, N>(func: N, function: Addr, before: &[u8], code: &[u8]
     let entry = PatchableEntry::of_code::<A>(before, code);
     let (found, align) = (usize::from(entry.before), A::SLOT_ALIGN);
     // The slot that ends nearest to the function.
-    let above = (function - A::SLOT_LEN as u64) % align;
+    let above = function.wrapping_sub(A::SLOT_LEN as u64) % align;
     let needed = A::SLOT_LEN + usize::try_from(above).unwrap_or(0);
     if found < needed {
         return Err(NoRoom { func, at: Lack::Before { found, needed } });
@@ -129,6 +153,40 @@ pub fn room<A: Patchable, N>(func: N, function: Addr, before: &[u8], code: &[u8]
     }
     let one_nop = A::nop(&code[usize::from(entry.after_offset)..]) == Some(A::BRANCH_LEN);
     Ok(Room { slot: function - A::SLOT_LEN as u64 - above, site: entry.site(function), one_nop })
+}
+
+/// As [`room`], where the branch can be written under CPUs that may be in the function: in place of one NOP. Also of a function
+/// whose slot was filled before, whether its entry branches to it or not.
+///
+/// # Errors
+///
+/// As there, or there are several NOPs.
+pub fn site<A: Patchable, N: Copy>(
+    func: N,
+    function: Addr,
+    before: &[u8],
+    code: &[u8],
+) -> Result<Room, NoRoom<N>> {
+    let room = match filled::<A>(function, before, code) {
+        Some(room) => room,
+        None => room::<A, N>(func, function, before, code)?,
+    };
+    let several = NoRoom { func, at: Lack::OneNop { needed: A::BRANCH_LEN } };
+    if room.one_nop { Ok(room) } else { Err(several) }
+}
+
+/// Where the function at `function` has a slot already.
+fn filled<A: Patchable>(function: Addr, before: &[u8], code: &[u8]) -> Option<Room> {
+    let above = usize::try_from(function.wrapping_sub(A::SLOT_LEN as u64) % A::SLOT_ALIGN).ok()?;
+    let start = before.len().checked_sub(A::SLOT_LEN + above)?;
+    let slot = function - (A::SLOT_LEN + above) as u64;
+    A::slot_target(slot, &before[start..start + A::SLOT_LEN])?;
+    let pad = A::landing_pad(code);
+    let (site, entry) = (function + pad as u64, code.get(pad..)?);
+    let branches = A::decode(site, entry)
+        .is_some_and(|branch| branch.kind == BranchKind::Jump && branch.target == BranchTarget::Direct(slot));
+    let idle = A::nop(entry) == Some(A::BRANCH_LEN);
+    (branches || idle).then_some(Room { slot, site, one_nop: true })
 }
 
 impl<N: AsRef<str>> fmt::Display for NoRoom<N> {
@@ -142,6 +200,10 @@ impl<N: AsRef<str>> fmt::Display for NoRoom<N> {
             Lack::Entry { found, needed } => write!(
                 f,
                 "function '{func}' has no room for a branch: {found} bytes of NOPs at its entry, {needed} are needed"
+            ),
+            Lack::OneNop { needed } => write!(
+                f,
+                "function '{func}' has no room for a branch: several NOPs are at its entry, one of {needed} bytes is needed"
             ),
         }
     }

@@ -5,7 +5,9 @@ use core::ops::{Deref, DerefMut};
 
 use crate::branch;
 use crate::engine::code::Code;
+use crate::ftrace::PatchSite;
 use crate::patch::{Leave, Object};
+use crate::patchable::{Declared, Room};
 use crate::redirect::FuncRedirect;
 use crate::universe::Slot;
 use crate::unwind::Unreliable;
@@ -265,7 +267,15 @@ pub trait Platform: Sized {
     /// ftrace's patch site for the function at `function`, if it has one.
     fn ftrace_location(&self, function: Addr) -> Option<Addr>;
 
-    /// Whether there is a kprobe at the patch site `site`. Asked only where [`PROBE_UNDOES_REDIRECT`] is set.
+    /// How much room there is at the functions of a loaded object, if its module says so; those that its compiler gave
+    /// none may have none.
+    fn declared_room(&self, object: Option<Self::Name>) -> Option<Declared> {
+        let _ = object;
+        None
+    }
+
+    /// Whether there is a kprobe at the patch site `site`. Asked only where [`PROBE_UNDOES_REDIRECT`] is set, and of functions that
+    /// ftrace does not know.
     ///
     /// [`PROBE_UNDOES_REDIRECT`]: crate::FtraceRedirect::PROBE_UNDOES_REDIRECT
     fn has_probe(&self, site: Addr) -> bool;
@@ -273,12 +283,13 @@ pub trait Platform: Sized {
     /// Copies kernel text at `addr` to `code`. `false` if it cannot be read.
     fn read_text(&self, addr: Addr, code: &mut [u8]) -> bool;
 
-    /// Allocates a hook for the patch site at `site`, not armed.
+    /// Allocates a hook for a patch site, not armed: one of ftrace's, or with `room` one of a function that ftrace does not
+    /// know.
     ///
     /// # Errors
     ///
     /// [`NoMemory`].
-    fn new_hook(&self, site: Addr) -> Result<Self::Hook, NoMemory>;
+    fn new_hook(&self, site: PatchSite, room: Option<Room>) -> Result<Self::Hook, NoMemory>;
 
     /// Runs one of an object's callbacks; `Ok` if it has none.
     ///

@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use klp_core::Error;
 use klp_core::ftrace::SiteError;
+use klp_core::patchable::{Lack, NoRoom};
 use klp_core::platform::Errno;
 use klp_core::reloc::{Refused, RelocError, Relocation};
 use klp_core::system_state::SystemState;
@@ -68,6 +69,9 @@ fn all() -> Vec<Refusal> {
             error: RelocError::NoSlot { needed: 3, planned: 2 },
         }),
         Error::BadRelocations,
+        Error::NoRoom(NoRoom { func, at: Lack::Before { found: 8, needed: 24 } }),
+        Error::NoRoom(NoRoom { func, at: Lack::Entry { found: 0, needed: 4 } }),
+        Error::NoRoom(NoRoom { func, at: Lack::OneNop { needed: 5 } }),
     ]
 }
 
@@ -108,6 +112,7 @@ fn variant(error: &Refusal) -> usize {
         Error::OtherVmlinux { .. } => 31,
         Error::Relocation(_) => 32,
         Error::BadRelocations => 33,
+        Error::NoRoom(_) => 34,
     }
 }
 
@@ -115,7 +120,7 @@ fn variant(error: &Refusal) -> usize {
 fn every_refusal_has_its_text_and_its_number() {
     let mut seen: Vec<usize> = all().iter().map(variant).collect();
     seen.dedup();
-    assert_eq!(seen, (0..=33).collect::<Vec<_>>(), "an example of each variant, in their order");
+    assert_eq!(seen, (0..=34).collect::<Vec<_>>(), "an example of each variant, in their order");
     let mut texts = String::new();
     for error in all() {
         writeln!(texts, "{}: {error}", error.errno().0).expect("strings take everything");

@@ -6,9 +6,9 @@
 mod arch;
 
 use arch::{NOP, PAD, RET, Toy};
-use klp_core::FarBranch;
 use klp_core::branch::BranchKind;
-use klp_core::patchable::{Lack, NoRoom, PatchableEntry, room};
+use klp_core::patchable::{Lack, NoRoom, PatchableEntry, room, site};
+use klp_core::{FarBranch, Patchable};
 use proptest::prelude::*;
 
 type Arch = Toy<false>;
@@ -47,7 +47,29 @@ proptest! {
                 prop_assert!(fits.is_some() && after == 0);
                 prop_assert_eq!((found, needed), (0, 4));
             }
+            Err(NoRoom { at: Lack::OneNop { .. }, .. }) => prop_assert!(false, "a branch is as long as a NOP"),
         }
+    }
+}
+
+#[test]
+fn a_slot_that_was_filled_is_found_again() {
+    for (at, pads) in [(0x1000, 0), (0x1000, 1), (0x1004, 0), (0x1004, 1)] {
+        let mut before = [NOP; 5].concat();
+        let entry = |insn: &[u8]| [&[PAD; 1].concat()[..4 * pads], insn, &RET].concat();
+        let empty = room::<Arch, _>("f", at, &before, &entry(&NOP)).expect("there is room");
+        assert_eq!(site::<Arch, _>("f", at, &before, &entry(&NOP)), Ok(empty), "nothing is filled yet");
+        let slot = Arch::slot(BranchKind::Jump, empty.slot, 0x4000).expect("aligned");
+        let start = before.len() - usize::try_from(at - empty.slot).expect("small");
+        before[start..start + Arch::SLOT_LEN].copy_from_slice(slot.as_bytes());
+        let branch = |to| Arch::encode(BranchKind::Jump, empty.site, to).expect("in reach");
+        let found = |insn: &[u8]| site::<Arch, _>("f", at, &before, &entry(insn));
+        assert_eq!(found(branch(empty.slot).as_bytes()), Ok(empty), "in use");
+        assert_eq!(found(&NOP), Ok(empty), "not in use any more");
+        assert_eq!(Arch::idle(&branch(empty.slot)).as_bytes(), NOP);
+        found(branch(0x4000).as_bytes()).expect_err("the branch of somebody else");
+        found(&RET).expect_err("no branch");
+        assert!(room::<Arch, _>("f", at, &before, &entry(&NOP)).is_err(), "it is no room");
     }
 }
 
@@ -57,6 +79,10 @@ fn what_is_missing_is_told_by_name() {
     assert_eq!(
         at(Lack::Before { found: 8, needed: 24 }),
         "function 'do_thing' has no room for a slot: 8 bytes of NOPs before it, 24 are needed"
+    );
+    assert_eq!(
+        at(Lack::OneNop { needed: 5 }),
+        "function 'do_thing' has no room for a branch: several NOPs are at its entry, one of 5 bytes is needed"
     );
     assert_eq!(
         at(Lack::Entry { found: 0, needed: 4 }),

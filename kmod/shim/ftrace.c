@@ -28,12 +28,12 @@ const struct klp_regs_layout klp_shim_regs_layout = {
 };
 
 /*
- * The return address of the call. Where kprobes are not on ftrace, they sit in front of the site: a return probe of the
- * function has then taken the return address already, and has it in the task's newest records.
+ * A return probe of the function that comes before us has taken the return address already, and has it in the task's newest
+ * records.
  */
-static unsigned long notrace klp_caller(unsigned long parent_ip)
+unsigned long notrace klp_unprobed_caller(unsigned long parent_ip)
 {
-#if defined(CONFIG_KRETPROBES) && !defined(CONFIG_KPROBES_ON_FTRACE)
+#ifdef CONFIG_KRETPROBES
 	struct llist_node *node;
 
 	if (likely(parent_ip != klp_shim_return_probe))
@@ -50,6 +50,12 @@ static unsigned long notrace klp_caller(unsigned long parent_ip)
 	}
 #endif
 	return parent_ip;
+}
+
+/* The return address of the call. Where kprobes are not on ftrace, they sit in front of the site. */
+static inline unsigned long klp_caller(unsigned long parent_ip)
+{
+	return IS_ENABLED(CONFIG_KPROBES_ON_FTRACE) ? parent_ip : klp_unprobed_caller(parent_ip);
 }
 
 /*
@@ -107,6 +113,7 @@ void klp_shim_ftrace_init(void)
 	klp_shim_return_stub_text.size = klp_return_stub_end - klp_return_stub;
 #endif
 	klp_shim_direct_text = klp_direct_stubs();
+	klp_slot_init();
 }
 
 size_t klp_shim_hook_size(void)

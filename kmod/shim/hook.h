@@ -74,4 +74,8 @@ static inline struct klp_range klp_direct_stubs(void)
 }
 #endif
 
+/* The return address of the call, whatever a return probe has put in its place. */
+unsigned long klp_unprobed_caller(unsigned long parent_ip);
+void klp_slot_init(void);
+
 #endif /* _KLP_HOOK_H */

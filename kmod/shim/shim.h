@@ -90,6 +90,7 @@ enum klp_entry {
 	KLP_ENTRY_NONE,
 	KLP_ENTRY_CALLBACK,
 	KLP_ENTRY_DIRECT,
+	KLP_ENTRY_SLOT,
 };
 
 /* KLP_LOG_HINT: what the kernel's livepatch does not say. */
@@ -164,6 +165,17 @@ void klp_shim_hook_disarm(struct klp_hook *hook);
 unsigned int klp_shim_hook_entry(const struct klp_hook *hook);
 void klp_shim_hook_enter_cheaply(struct klp_hook *hook, u64 target);
 int klp_shim_hook_enter_by_callback(struct klp_hook *hook);
+
+/*
+ * Functions with a slot of their own. _take: a thunk that calls klp_rs_redirect_slot() with this FuncRedirect, and a block that
+ * says to go on at `resume`; 0 if none is left. It is given back when _wait_for_calls has returned since it was last reached.
+ */
+extern const struct klp_regs_layout klp_shim_slot_layout;
+extern struct klp_range klp_shim_thunk_text;
+u64 klp_shim_thunk_take(void *redirect, u64 resume);
+void klp_shim_thunk_give(u64 thunk);
+void klp_shim_wait_for_calls(void);
+void klp_slot_debugfs(struct dentry *directory);
 
 bool klp_shim_object_loaded(const char *name);
 typedef bool (*klp_symbol_fn)(void *context, u64 addr);
@@ -313,6 +325,8 @@ struct task_struct *klp_shim_idle_task(int cpu);
 
 /* Any context, preemption off. */
 void klp_rs_redirect(void *redirect, u64 caller, struct ftrace_regs *fregs, u64 task);
+/* As that; the block is laid out as klp_shim_slot_layout says. */
+void klp_rs_redirect_slot(void *redirect, u64 caller, void *regs, u64 task);
 /*
  * The running task is about to return to user mode, if its callers say so, and is to wait there if it can. Answers whether
  * it waits. Preemption off.
@@ -330,6 +344,8 @@ int klp_rs_attr_store(u32 patch, unsigned int attr, bool value);
 /* The lines of `blocked`, at most `size` bytes; how many were written. */
 int klp_rs_blocked_show(u32 patch, char *lines, size_t size);
 /* Goes on with transitions, and with patches that drain. Milliseconds after which to call again; 0: no need. */
+/* Switches entries with slots off and on again; process context. */
+int klp_rs_flip(unsigned int times);
 unsigned int klp_rs_work(void);
 void klp_rs_exit(void);
 struct klp_state *klp_rs_get_state(struct klp_patch *patch, unsigned long id);

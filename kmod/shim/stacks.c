@@ -258,6 +258,7 @@ void klp_shim_stacks_init(void)
 	klp_debug = debugfs_create_dir("klp", NULL);
 	debugfs_create_file("stacks", 0600, klp_debug, NULL, &klp_stacks_fops);
 	debugfs_create_u64("walks", 0400, klp_debug, &klp_shim_walks);
+	klp_slot_debugfs(klp_debug);
 }
 
 void klp_shim_stacks_exit(void)

@@ -40,6 +40,7 @@ static ssize_t entry_show(struct kobject *kobj, struct kobj_attribute *kattr, ch
 		[KLP_ENTRY_NONE] = "none",
 		[KLP_ENTRY_CALLBACK] = "callback",
 		[KLP_ENTRY_DIRECT] = "direct",
+		[KLP_ENTRY_SLOT] = "slot",
 	};
 	u64 entry = 0;
 	int ret = klp_rs_attr_show(container_of(kobj, struct klp_node, kobj)->index, KLP_ATTR_ENTRY, &entry);

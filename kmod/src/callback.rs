@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use core::sync::atomic::AtomicU64;
 
 use klp_core::FtraceRedirect;
-use klp_core::ftrace::Registers;
+use klp_core::ftrace::{Registers, RegsLayout};
 use klp_core::redirect::{self, Call, FuncRedirect};
 use klp_core::return_stack::{MAX_WORDS, ReturnStack};
 
@@ -33,10 +33,30 @@ impl Registers for Block {
 /// Redirects one call. `func` is the FuncRedirect of the hook whose callback runs, `task` the running task.
 #[unsafe(no_mangle)]
 extern "C" fn klp_rs_redirect(func: *const FuncRedirect, caller: u64, regs: *mut c_void, task: u64) {
-    // SAFETY: the hook exists as long as ftrace may call its callback.
+    // SAFETY: the hook exists as long as ftrace may call its callback; a constant of the shim, as which the block is laid out.
+    unsafe { redirect_call(func, caller, regs, &ffi::klp_shim_regs_layout, task) };
+}
+
+/// As [`klp_rs_redirect`], of a function with a slot of its own.
+#[unsafe(no_mangle)]
+extern "C" fn klp_rs_redirect_slot(func: *const FuncRedirect, caller: u64, regs: *mut c_void, task: u64) {
+    // SAFETY: the hook has its thunk as long as calls may reach that; a constant of the shim, as which the block is laid out.
+    unsafe { redirect_call(func, caller, regs, &ffi::klp_shim_slot_layout, task) };
+}
+
+/// # Safety
+///
+/// `func` is alive, `regs` a block of this layout, and preemption is off.
+#[inline(always)]
+unsafe fn redirect_call(
+    func: *const FuncRedirect,
+    caller: u64,
+    regs: *mut c_void,
+    layout: &RegsLayout,
+    task: u64,
+) {
+    // SAFETY: the caller's promise.
     let func = unsafe { &*func };
-    // SAFETY: a constant of the shim.
-    let layout = unsafe { &ffi::klp_shim_regs_layout };
     let return_stub = if Native::RETURN_STUB {
         // SAFETY: callable in any context.
         unsafe { ffi::klp_shim_return_stub() }

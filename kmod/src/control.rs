@@ -13,7 +13,7 @@ use klp_core::{Engine, Error};
 use crate::alloc::KList;
 use crate::ffi::{self, KlpIndex, KlpPatch, KlpRelocations};
 use crate::patch_abi;
-use crate::platform::{Kernel, Name};
+use crate::platform::{Kernel, KernelHook, Name};
 use crate::sysfs::Directory;
 use crate::tasks;
 use crate::{shadow, states};
@@ -91,6 +91,18 @@ impl Control {
         }
         self.write_back();
         self.look_soon();
+        Ok(())
+    }
+
+    /// Switches the entries of all functions that are entered through slots of their own off and on again, `times` each.
+    fn flip_often(&self, times: u32) -> Result<(), Errno> {
+        for func in
+            self.engine.patches().iter().flat_map(|patch| &*patch.objects).flat_map(|object| &*object.funcs)
+        {
+            if let Some(KernelHook::Slot(hook)) = self.engine.hook(func) {
+                hook.flip_often(times)?;
+            }
+        }
         Ok(())
     }
 
@@ -269,7 +281,8 @@ impl Control {
                 u64::from(match self.engine.entry(func).filter(|_| object.is_patched()) {
                     None => ffi::ENTRY_NONE,
                     Some(Entry::Direct) => ffi::ENTRY_DIRECT,
-                    Some(_) => ffi::ENTRY_CALLBACK,
+                    Some(Entry::Slot) => ffi::ENTRY_SLOT,
+                    Some(Entry::Callback) => ffi::ENTRY_CALLBACK,
                 })
             }
             _ => return Err(Errno::EINVAL),
@@ -389,6 +402,12 @@ extern "C" fn klp_rs_enable_patch(patch: *mut KlpPatch, relocations: *const KlpR
         unsafe { ffi::klp_shim_module_put(module) };
     }
     to_ret(result.map_err(|error| error.errno()))
+}
+
+/// For tests: see `SlotHook::flip_often`.
+#[unsafe(no_mangle)]
+extern "C" fn klp_rs_flip(times: c_uint) -> c_int {
+    to_ret(Guard::lock().control().flip_often(times))
 }
 
 /// Goes on with the transition, looks at draining patches, has functions that are settled entered by a cheaper way; returns

@@ -30,6 +30,7 @@ pub(crate) const POST_UNPATCH: c_uint = 3;
 pub(crate) const ENTRY_NONE: c_uint = 0;
 pub(crate) const ENTRY_CALLBACK: c_uint = 1;
 pub(crate) const ENTRY_DIRECT: c_uint = 2;
+pub(crate) const ENTRY_SLOT: c_uint = 3;
 
 /// `struct klp_index`.
 #[repr(C)]
@@ -145,6 +146,8 @@ unsafe extern "C" {
     pub(crate) static klp_shim_regs_layout: RegsLayout;
     pub(crate) static klp_shim_return_stub_text: Range;
     pub(crate) static klp_shim_direct_text: Range;
+    pub(crate) static klp_shim_thunk_text: Range;
+    pub(crate) static klp_shim_slot_layout: RegsLayout;
     pub(crate) static klp_shim_walks: AtomicU64;
     pub(crate) static klp_shim_leave_text: Range;
     pub(crate) static klp_shim_noinstr_text: Range;
@@ -177,6 +180,13 @@ unsafe extern "C" {
     pub(crate) fn klp_shim_hook_entry(hook: *const c_void) -> c_uint;
     pub(crate) fn klp_shim_hook_enter_cheaply(hook: *mut c_void, target: u64);
     pub(crate) fn klp_shim_hook_enter_by_callback(hook: *mut c_void) -> c_int;
+
+    pub(crate) fn klp_shim_thunk_take(redirect: *const c_void, resume: u64) -> u64;
+    pub(crate) fn klp_shim_thunk_give(thunk: u64);
+    pub(crate) fn klp_shim_wait_for_calls();
+    pub(crate) fn klp_shim_write_text(addr: u64, from: *const c_void, size: usize) -> c_int;
+    pub(crate) fn klp_shim_write_literal(addr: u64, value: u64) -> c_int;
+    pub(crate) fn klp_shim_write_live(addr: u64, code: *const c_void, size: usize) -> c_int;
 
     pub(crate) fn klp_shim_object_loaded(name: *const c_char) -> bool;
     pub(crate) fn klp_shim_find_module(name: *const c_char) -> *mut c_void;

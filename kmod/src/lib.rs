@@ -11,6 +11,7 @@
 //! | `control` | enabling, disabling, transitions, draining: what users ask for |
 //! | `modules` | modules that come and go |
 //! | `shadow` | shadow variables |
+//! | `slot` | functions with a slot of their own, which ftrace does not know |
 //! | `stacks` | stack walks in the running kernel |
 //! | `states` | system states, as callbacks ask for them |
 //! | `sysfs` | a patch's directory |
@@ -29,6 +30,7 @@ mod modules;
 mod patch_abi;
 mod platform;
 mod shadow;
+mod slot;
 mod stacks;
 mod states;
 mod sysfs;

@@ -6,8 +6,9 @@ use core::fmt::{self, Write};
 use core::ptr::NonNull;
 
 use klp_core::engine::code::Code;
-use klp_core::ftrace::RegsNeeded;
+use klp_core::ftrace::{PatchSite, RegsNeeded};
 use klp_core::patch::{Leave, Object};
+use klp_core::patchable::{Declared, Room};
 use klp_core::platform::{
     Callback, Entry, Errno, Hold, Holder, Hook, Level, NoMemory, Platform, Range, TaskId,
 };
@@ -17,6 +18,7 @@ use klp_core::{Addr, FtraceRedirect};
 
 use crate::alloc::{self, KList};
 use crate::ffi::{self, KlpObject};
+use crate::slot::SlotHook;
 use crate::stacks::klp_rs_report_stack;
 use crate::{Native, patch_abi, tasks, universe, write_text};
 
@@ -48,10 +50,62 @@ impl AsRef<str> for Name {
     }
 }
 
+/// What sends calls of one function elsewhere.
+pub(crate) enum KernelHook {
+    /// At a site of ftrace's.
+    Ftrace(FtraceHook),
+    /// At a slot of the function's own.
+    Slot(SlotHook),
+}
+
+impl Hook for KernelHook {
+    fn redirect(&self) -> &FuncRedirect {
+        match self {
+            KernelHook::Ftrace(hook) => hook.redirect(),
+            KernelHook::Slot(hook) => hook.redirect(),
+        }
+    }
+
+    fn arm(&mut self) -> Result<(), Errno> {
+        match self {
+            KernelHook::Ftrace(hook) => hook.arm(),
+            KernelHook::Slot(hook) => hook.arm(),
+        }
+    }
+
+    fn disarm(&mut self) {
+        match self {
+            KernelHook::Ftrace(hook) => hook.disarm(),
+            KernelHook::Slot(hook) => hook.disarm(),
+        }
+    }
+
+    fn entry(&self) -> Entry {
+        match self {
+            KernelHook::Ftrace(hook) => hook.entry(),
+            KernelHook::Slot(hook) => hook.entry(),
+        }
+    }
+
+    fn enter_cheaply(&mut self, target: Addr) {
+        match self {
+            KernelHook::Ftrace(hook) => hook.enter_cheaply(target),
+            KernelHook::Slot(hook) => hook.enter_cheaply(target),
+        }
+    }
+
+    fn enter_by_callback(&mut self) -> Result<(), Errno> {
+        match self {
+            KernelHook::Ftrace(hook) => hook.enter_by_callback(),
+            KernelHook::Slot(hook) => hook.enter_by_callback(),
+        }
+    }
+}
+
 /// An ftrace hook: `struct klp_hook` in the shim.
 pub(crate) struct FtraceHook(NonNull<c_void>);
 
-impl Hook for FtraceHook {
+impl FtraceHook {
     fn redirect(&self) -> &FuncRedirect {
         // SAFETY: the shim keeps REDIRECT_SIZE aligned bytes for it in the hook; they were zero when the hook was made,
         // which is a valid FuncRedirect (all its fields are atomic integers), and live as long as the hook.
@@ -118,7 +172,7 @@ impl Platform for Kernel {
     type Arch = Native;
     type Name = Name;
     type List<T> = KList<T>;
-    type Hook = FtraceHook;
+    type Hook = KernelHook;
     type Callbacks = *mut KlpObject;
     type Slots = KList<Slot>;
 
@@ -170,13 +224,33 @@ impl Platform for Kernel {
         unsafe { ffi::klp_shim_read(code.as_mut_ptr().cast(), addr, code.len()) }
     }
 
-    fn new_hook(&self, site: Addr) -> Result<FtraceHook, NoMemory> {
+    fn declared_room(&self, object: Option<Name>) -> Option<Declared> {
+        let mut found = None;
+        // SAFETY: a C string constant.
+        let name = unsafe { Name::new(c"klp_patchable".as_ptr()) }?;
+        // Of vmlinux, which cannot say so, nobody is asked.
+        self.for_each_symbol_of_any_kind(Some(object?), name, &mut |addr| {
+            let mut declared = [0; size_of::<Declared>()];
+            if self.read_text(addr, &mut declared) {
+                let [a, b, c, d] = declared;
+                found =
+                    Some(Declared { before: u16::from_ne_bytes([a, b]), after: u16::from_ne_bytes([c, d]) });
+            }
+            false
+        });
+        found
+    }
+
+    fn new_hook(&self, site: PatchSite, room: Option<Room>) -> Result<KernelHook, NoMemory> {
+        if let Some(room) = room {
+            return Ok(KernelHook::Slot(SlotHook::new(site, room)?));
+        }
         let full_regs = Native::REGS == RegsNeeded::Full;
         // SAFETY: a constant.
         let hook = alloc::alloc(unsafe { ffi::klp_shim_hook_size() })?;
         // SAFETY: zeroed memory of the size that the shim asked for.
-        unsafe { ffi::klp_shim_hook_init(hook.as_ptr(), site, full_regs) };
-        Ok(FtraceHook(hook))
+        unsafe { ffi::klp_shim_hook_init(hook.as_ptr(), site.site, full_regs) };
+        Ok(KernelHook::Ftrace(FtraceHook(hook)))
     }
 
     fn callback(&self, object: *mut KlpObject, which: Callback) -> Result<(), Errno> {

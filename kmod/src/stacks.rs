@@ -127,11 +127,13 @@ impl Machine for Live<'_> {
         }
         if self.is_module_text(pc) {
             // SAFETY: constants once the module is initialised.
-            let (stub, direct) = unsafe { (ffi::klp_shim_return_stub_text, ffi::klp_shim_direct_text) };
+            let (stub, direct, thunks) = unsafe {
+                (ffi::klp_shim_return_stub_text, ffi::klp_shim_direct_text, ffi::klp_shim_thunk_text)
+            };
             return match pc {
                 _ if inside(stub, pc) => Code::ReturnTrampoline(ReturnTrampoline::Patch),
                 // On its way to a replacement that is not on the stack yet.
-                _ if inside(direct, pc) => Code::Generated,
+                _ if inside(direct, pc) || inside(thunks, pc) => Code::Generated,
                 _ => Code::Function,
             };
         }

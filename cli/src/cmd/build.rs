@@ -22,6 +22,10 @@ pub(crate) struct Args {
     /// The kernel's vmlinux with symbols: for variables that its own symbol table does not list
     #[arg(long, value_name = "FILE")]
     vmlinux: Option<PathBuf>,
+    /// Give the patches' functions room for slots of their own, in place of ftrace's sites: numbers as
+    /// -fpatchable-function-entry takes them, on s390 -mhotpatch
+    #[arg(long, value_name = "N,M", value_parser = numbers)]
+    patchable: Option<(u16, u16)>,
     /// Directories with C (*.c) or Rust (lib.rs) sources; each module is named after its directory
     #[arg(value_name = "PATCH")]
     patches: Vec<PathBuf>,
@@ -36,7 +40,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let progress = Progress::new();
     let kernel = args.target.resolve(&progress)?;
     let out = args.out.unwrap_or_else(|| default_out(&kernel));
-    let options = kbuild::Options { vmlinux: args.vmlinux, ..kbuild::Options::default() };
+    let options =
+        kbuild::Options { vmlinux: args.vmlinux, patchable: args.patchable, ..kbuild::Options::default() };
     let built = kbuild::build(&kernel, &out, &args.patches, &options, &progress)?;
     for module in built.klp.iter().chain(&built.patches) {
         println!("{}", module.display());
@@ -48,4 +53,11 @@ pub(crate) fn run(args: Args) -> Result<()> {
 pub(crate) fn default_out(kernel: &Kernel) -> PathBuf {
     let id = kernel.id.trim_matches('/').replace(['/', ' ', ':'], "_");
     kbuild::target_dir().join(kernel.arch.name).join(Path::new(&id))
+}
+
+/// `N,M`
+fn numbers(text: &str) -> Result<(u16, u16), String> {
+    let parsed =
+        text.split_once(',').and_then(|(first, second)| Some((first.parse().ok()?, second.parse().ok()?)));
+    parsed.ok_or_else(|| "expected two numbers, as in 7,6".to_owned())
 }

@@ -189,6 +189,12 @@ impl Patchable for Wrong {
     fn landing_pad(code: &[u8]) -> usize {
         Ppc64::landing_pad(code)
     }
+
+    const FLIP: std::ops::Range<usize> = Ppc64::FLIP;
+
+    fn idle(branch: &Code) -> Code {
+        Ppc64::idle(branch)
+    }
 }
 
 impl Relocate for Wrong {

@@ -114,9 +114,12 @@ impl Patch {
     }
 
     /// The Kbuild file that builds it.
-    fn kbuild(&self, kmod: &Path) -> String {
+    fn kbuild(&self, kmod: &Path, patchable: Option<(u16, u16)>) -> String {
         let (name, kmod) = (&self.name, kmod.display());
         let mut text = format!("KLP_KMOD := {kmod}\n");
+        if let Some((first, second)) = patchable {
+            text += &format!("klp-patchable := {first},{second}\n");
+        }
         let mut finish = true;
         match &self.sources {
             Sources::Own { file, text: own } => {
@@ -177,7 +180,12 @@ impl Stage {
     }
 
     /// Stages the sources of `patch`.
-    pub(super) fn patch(work: &Path, patch: &Patch, kmod: &Path) -> Result<Stage> {
+    pub(super) fn patch(
+        work: &Path,
+        patch: &Patch,
+        kmod: &Path,
+        patchable: Option<(u16, u16)>,
+    ) -> Result<Stage> {
         let dir = work.join(&patch.name);
         create(&dir)?;
         let rename: &dyn Fn(&str) -> &str = match patch.sources {
@@ -187,7 +195,7 @@ impl Stage {
         // Without the slash that joining nothing would leave at its end.
         let links: PathBuf = dir.join(patch.source_dir()).components().collect();
         mirror(&patch.dir, &links, rename)?;
-        write(&dir.join("Kbuild"), &patch.kbuild(kmod))?;
+        write(&dir.join("Kbuild"), &patch.kbuild(kmod, patchable))?;
         Ok(Stage { links: (links, patch.dir.clone()), dir })
     }
 
@@ -291,10 +299,22 @@ mod tests {
         let dir = tree(&[("fix-it/b.c", ""), ("fix-it/a.c", ""), ("fix-it/stub.S", ""), ("fix-it/a.h", "")]);
         let patch = read(&dir.path().join("fix-it"));
         assert!(!patch.is_rust());
-        assert_snapshot!(patch.kbuild(Path::new("/sdk/kmod")), @r"
+        assert_snapshot!(patch.kbuild(Path::new("/sdk/kmod"), None), @r"
         KLP_KMOD := /sdk/kmod
         obj-m := fix-it.o
         fix-it-y := src/a.o src/b.o src/stub.o
+        include $(KLP_KMOD)/patch.mk
+        ");
+    }
+
+    #[test]
+    fn room_at_functions() {
+        let patch = Patch::of("fix", &["fix.c"]);
+        assert_snapshot!(patch.kbuild(Path::new("/sdk/kmod"), Some((7, 6))), @r"
+        KLP_KMOD := /sdk/kmod
+        klp-patchable := 7,6
+        obj-m := fix.o
+        fix-y := src/fix.o
         include $(KLP_KMOD)/patch.mk
         ");
     }
@@ -304,7 +324,7 @@ mod tests {
         let dir = tree(&[("fix/lib.rs", ""), ("fix/other.rs", "")]);
         let patch = read(&dir.path().join("fix"));
         assert!(patch.is_rust());
-        assert_snapshot!(patch.kbuild(Path::new("/sdk/kmod")), @r"
+        assert_snapshot!(patch.kbuild(Path::new("/sdk/kmod"), None), @r"
         KLP_KMOD := /sdk/kmod
         obj-m := fix.o
         fix-rust := src/lib.rs
@@ -317,13 +337,13 @@ mod tests {
         let own = "obj-m := mod.o\n";
         let dir = tree(&[("mod/Kbuild", own), ("mod/Makefile", "obj-m := other.o\n"), ("mod/mod.c", "")]);
         let patch = read(&dir.path().join("mod"));
-        assert_snapshot!(patch.kbuild(Path::new("/sdk/kmod")), @r"
+        assert_snapshot!(patch.kbuild(Path::new("/sdk/kmod"), None), @r"
         KLP_KMOD := /sdk/kmod
         include $(src)/Kbuild.own
         include $(KLP_KMOD)/patch.mk
         ");
         let work = tempfile::tempdir().expect("dir");
-        let stage = Stage::patch(work.path(), &patch, Path::new("/sdk/kmod")).expect("staged");
+        let stage = Stage::patch(work.path(), &patch, Path::new("/sdk/kmod"), None).expect("staged");
         assert_eq!(list(stage.dir()).expect("list"), ["Kbuild", "Kbuild.own", "Makefile", "mod.c"]);
         assert_eq!(fs::read_to_string(stage.dir().join("Kbuild.own")).expect("read"), own);
         let said = stage.with_source_names(&format!("{}/mod.c:1:1: error: no", stage.dir().display()));
@@ -331,7 +351,7 @@ mod tests {
 
         let dir =
             tree(&[("mod/Makefile", "obj-m := mod.o\ninclude $(KLP_KMOD)/patch.mk\n"), ("mod/mod.c", "")]);
-        assert_snapshot!(read(&dir.path().join("mod")).kbuild(Path::new("/sdk/kmod")), @r"
+        assert_snapshot!(read(&dir.path().join("mod")).kbuild(Path::new("/sdk/kmod"), None), @r"
         KLP_KMOD := /sdk/kmod
         include $(src)/Makefile
         ");
@@ -356,7 +376,7 @@ mod tests {
             tree(&[("x/a.c", "a"), ("x/inc/a.h", ""), ("x/old.c", ""), ("x/a.o", ""), ("x/target/t.c", "")]);
         let work = tempfile::tempdir().expect("dir");
         let patch = read(&source.path().join("x"));
-        let stage = Stage::patch(work.path(), &patch, Path::new("/kmod")).expect("staged");
+        let stage = Stage::patch(work.path(), &patch, Path::new("/kmod"), None).expect("staged");
         let staged = stage.dir().join("src");
         assert_eq!(list(&staged).expect("list"), ["a.c", "inc", "old.c"]);
         let said = stage.with_source_names(&format!("{}/a.c:1:1: error: no", staged.display()));
@@ -368,7 +388,7 @@ mod tests {
         fs::remove_file(source.path().join("x/old.c")).expect("remove");
         fs::write(source.path().join("x/.hidden.c"), "").expect("write");
         let patch = Patch { sources: patch.sources, ..read(&source.path().join("x")) };
-        Stage::patch(work.path(), &patch, Path::new("/kmod")).expect("staged");
+        Stage::patch(work.path(), &patch, Path::new("/kmod"), None).expect("staged");
         assert_eq!(list(&staged).expect("list"), ["a.c", "a.o", "inc"]);
         assert_eq!(fs::symlink_metadata(staged.join("a.c")).expect("link").modified().expect("time"), before);
         assert_eq!(fs::metadata(stage.dir().join("Kbuild")).expect("file").modified().expect("time"), kbuild);

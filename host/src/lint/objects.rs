@@ -10,6 +10,7 @@ use super::patch::{Declared, Func, Replacement, Target};
 use super::{Finding, Severity};
 use crate::kernel::symbols::Symbols;
 use crate::modtree::{Module, Tree};
+use crate::patchable::{self, Entry};
 
 /// `KSYM_NAME_LEN` (`include/linux/kallsyms.h`) without the zero that ends a name.
 const LONGEST_NAME: usize = 511;
@@ -22,6 +23,8 @@ struct Named {
     traceable: u64,
     /// What the compiler made of the function: parts and clones.
     clones: Vec<String>,
+    /// Of a module that was compiled with room for slots: why a function that ftrace does not know has none.
+    lack: Option<String>,
 }
 
 pub(super) fn check(
@@ -60,13 +63,17 @@ pub(super) fn check(
                     count: symbols.named(name).len() as u64,
                     traceable: symbols.traceable(name) as u64,
                     clones: symbols.clones(name).into_iter().map(str::to_owned).collect(),
+                    lack: None,
                 };
                 findings.extend(target.funcs.iter().flat_map(|func| function(file, object, func, &named)));
             }
             Some(name) => match module(name, tree, others)? {
                 Some(module) => {
                     let module_file = File::parse(&module.data).with_context(|| module.file_name.clone())?;
-                    let named = |name: &str| in_module(&module_file, name);
+                    let entries =
+                        patchable::entries(&module.data).with_context(|| module.file_name.clone())?;
+                    let named =
+                        |name: &str| in_module(&module_file, entries.as_deref().unwrap_or_default(), name);
                     findings
                         .extend(target.funcs.iter().flat_map(|func| function(file, object, func, &named)));
                 }
@@ -149,7 +156,7 @@ pub(super) fn which_one(count: u64, position: u64, field: &str) -> Option<Findin
 /// What the object says of a function that is to be replaced.
 fn function(file: &File<'_>, object: &str, func: &Func, named: &dyn Fn(&str) -> Named) -> Vec<Finding> {
     let Some(name) = &func.name else { return Vec::new() };
-    let Named { count, traceable, clones } = named(name);
+    let Named { count, traceable, clones, lack } = named(name);
     let mut findings = Vec::new();
     if count == 0 {
         let (message, help) = match clones.as_slice() {
@@ -166,6 +173,11 @@ fn function(file: &File<'_>, object: &str, func: &Func, named: &dyn Fn(&str) -> 
         findings.push(error("symbol-missing", &message, help));
     } else if let Some(finding) = which_one(count, func.position, "klp_func.old_sympos") {
         findings.push(finding);
+    } else if traceable == 0
+        && let Some(lack) = lack
+    {
+        let help = "build its module with more (--patchable), or replace its callers instead";
+        findings.push(error("no-room", &lack, help));
     } else if traceable == 0 {
         findings.push(error(
             "not-traceable",
@@ -213,7 +225,7 @@ fn function(file: &File<'_>, object: &str, func: &Func, named: &dyn Fn(&str) -> 
 
 /// What a module's file says of a name. Its sites are in one of two sections, after the compiler's option; with the older one
 /// the other, if it is there, is about room before functions. A site is in its function or, with such room, ahead of it.
-fn in_module(file: &File<'_>, name: &str) -> Named {
+fn in_module(file: &File<'_>, entries: &[Entry], name: &str) -> Named {
     const AHEAD: u64 = 16;
     let mut sites = file.pointers_in("__mcount_loc");
     if sites.is_empty() {
@@ -232,10 +244,13 @@ fn in_module(file: &File<'_>, name: &str) -> Named {
         })
     };
     let named = || functions.iter().filter(|function| function.name == name);
+    let entries = || entries.iter().filter(|entry| entry.func == name);
+    let with_room = entries().filter(|entry| entry.lack.is_none()).count();
     let is_clone = |other: &&str| other.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
     Named {
         count: named().count() as u64,
-        traceable: named().filter(is_traced).count() as u64,
+        traceable: (named().filter(is_traced).count() + with_room) as u64,
         clones: functions.iter().map(|function| function.name).filter(is_clone).map(str::to_owned).collect(),
+        lack: entries().find_map(|entry| entry.lack.clone()),
     }
 }

@@ -82,7 +82,10 @@ impl<P: Platform> FuncStack<P> {
             if P::Arch::PROBE_UNDOES_REDIRECT && platform.has_probe(self.site.site) {
                 return Err(Error::Probed { func: func.name });
             }
-            self.hook.arm().map_err(|errno| Error::Hook { func: func.name, errno })?;
+            self.hook.arm().map_err(|errno| match func.room {
+                Some(room) if platform.has_probe(room.site) => Error::Probed { func: func.name },
+                _ => Error::Hook { func: func.name, errno },
+            })?;
         }
         let caller = func.original_caller;
         if caller != Range::default() && !self.hook.redirect().add_original_caller(caller) {
@@ -132,7 +135,7 @@ pub(super) fn push<P: Platform>(
     let index = match index_of(stacks, func) {
         Some(index) => index,
         None => {
-            let hook = platform.new_hook(site.site)?;
+            let hook = platform.new_hook(site, func.room)?;
             stacks.try_push(FuncStack { site, hook, replacements: P::List::default(), asked: false })?;
             stacks.len() - 1
         }
@@ -194,10 +197,13 @@ pub(super) fn enter_one_cheaply<P: Platform>(
     false
 }
 
-/// How calls of a function reach what replaces it, if anything does.
-pub(super) fn entry<P: Platform>(stacks: &P::List<FuncStack<P>>, func: &Func<P>) -> Option<Entry> {
+/// What sends calls of a function to what replaces it, if anything does.
+pub(super) fn hook<'a, P: Platform + 'a>(
+    stacks: &'a P::List<FuncStack<P>>,
+    func: &Func<P>,
+) -> Option<&'a P::Hook> {
     let stack = &stacks[index_of(stacks, func)?];
-    (!stack.replacements.is_empty()).then(|| stack.hook.entry())
+    (!stack.replacements.is_empty()).then_some(&stack.hook)
 }
 
 /// Takes [`push`] back: the replacement was never published.

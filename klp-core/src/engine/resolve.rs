@@ -3,10 +3,11 @@
 
 use crate::engine::Result;
 use crate::error::Error;
-use crate::ftrace::PatchSite;
+use crate::ftrace::{PatchSite, SiteError};
 use crate::patch::{Func, Object};
+use crate::patchable::{self, Room};
 use crate::platform::Platform;
-use crate::{Addr, FtraceRedirect};
+use crate::{Addr, FarBranch, FtraceRedirect, Patchable};
 
 /// Longest function entry any architecture looks at, in bytes.
 const MAX_ENTRY: usize = 64;
@@ -47,22 +48,57 @@ pub(super) fn check<P: Platform>(object: &Object<P>) -> Result<(), P> {
 pub(super) fn resolve<P: Platform>(platform: &P, object: &mut Object<P>) -> Result<(), P> {
     let name = object.name;
     for func in object.funcs.iter_mut().filter(|func| func.site.is_none()) {
-        func.site = Some(site(platform, name, func)?);
+        let (site, room) = site(platform, name, func)?;
+        (func.site, func.room) = (Some(site), room);
     }
     Ok(())
 }
 
-fn site<P: Platform>(platform: &P, object: Option<P::Name>, func: &Func<P>) -> Result<PatchSite, P> {
+fn site<P: Platform>(
+    platform: &P,
+    object: Option<P::Name>,
+    func: &Func<P>,
+) -> Result<(PatchSite, Option<Room>), P> {
     const { assert!(<P::Arch as FtraceRedirect>::ENTRY_LEN <= MAX_ENTRY) };
     let function = function(platform, object, func)?;
-    let location =
-        platform.ftrace_location(function).ok_or(Error::NotTraceable { func: func.name, addr: function })?;
+    let Some(location) = platform.ftrace_location(function) else {
+        return own_site(platform, object, func, function);
+    };
     let mut code = [0; MAX_ENTRY];
     let code = &mut code[..P::Arch::ENTRY_LEN];
     if !platform.read_text(function, code) {
-        return Err(Error::Site { func: func.name, error: crate::ftrace::SiteError::ShortCode });
+        return Err(Error::Site { func: func.name, error: SiteError::ShortCode });
     }
-    P::Arch::patch_site(function, location, code).map_err(|error| Error::Site { func: func.name, error })
+    match P::Arch::patch_site(function, location, code) {
+        Ok(site) => Ok((site, None)),
+        Err(error) => Err(Error::Site { func: func.name, error }),
+    }
+}
+
+/// The site of a function that ftrace does not know, if its module was built with room for slots.
+fn own_site<P: Platform>(
+    platform: &P,
+    object: Option<P::Name>,
+    func: &Func<P>,
+    function: Addr,
+) -> Result<(PatchSite, Option<Room>), P> {
+    let not_traceable = Error::NotTraceable { func: func.name, addr: function };
+    let Some(declared) = platform.declared_room(object) else { return Err(not_traceable) };
+    let mut bytes = [0; 2 * MAX_ENTRY];
+    let (room, code) = bytes.split_at_mut(MAX_ENTRY);
+    let size = usize::from(declared.before).min(MAX_ENTRY);
+    let before = &mut room[..size];
+    if !platform.read_text(function.wrapping_sub(size as u64), before) || !platform.read_text(function, code)
+    {
+        return Err(Error::Site { func: func.name, error: SiteError::ShortCode });
+    }
+    let room = patchable::site::<P::Arch, _>(func.name, function, before, code).map_err(|lack| {
+        // Its breakpoint is what is at the entry.
+        let probed = platform.has_probe(function + P::Arch::landing_pad(code) as u64);
+        if probed { Error::Probed { func: func.name } } else { Error::NoRoom(lack) }
+    })?;
+    let resume = room.site + P::Arch::BRANCH_LEN as u64;
+    Ok((PatchSite { function, site: room.site, resume }, Some(room)))
 }
 
 /// Finds the one symbol that the function names, as `klp_find_object_symbol` in `kernel/livepatch/core.c` defines it.

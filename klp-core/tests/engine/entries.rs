@@ -3,6 +3,7 @@
 //! be decided for each call. That no call notices is asserted by the simulated kernel, at every call.
 
 use klp_core::patch::{Model, PatchId, State};
+use klp_core::patchable::{Lack, NoRoom};
 use klp_core::platform::{Entry, Errno};
 
 use crate::sim::fault::{self, Fault};
@@ -163,5 +164,67 @@ fn a_function_that_cannot_go_back_has_the_request_refused() {
             assert_eq!(entries(&world, ids[0]), [DIRECT, DIRECT], "all are as they were, a moment later");
             attempt(&mut world).expect("ftrace has memory again");
         }
+    }
+}
+
+/// A module whose functions have room for slots, and no sites of ftrace's.
+fn with_room(rooms: &[(&'static str, usize)]) -> World<false> {
+    let mut world = World::<false>::new();
+    world.load("m").expect("nobody patches it");
+    for &(name, room) in rooms {
+        world.kernel.define(Some("m"), name, crate::sim::Entry::Room(room));
+    }
+    world
+}
+
+const SLOT: Option<Entry> = Some(Entry::Slot);
+
+#[test]
+fn a_function_that_ftrace_does_not_know_is_entered_through_its_own_slot() {
+    let mut world = with_room(&[("own", 16)]);
+    let code =
+        |world: &World<false>| world.kernel.functions().into_iter().map(|f| f.code).collect::<Vec<_>>();
+    let before = code(&world);
+    let specs = [0, 1].map(|index| Spec::new(index).module("m", &["own", "mf"]));
+    let ids = [0, 1].map(|index| {
+        let id = world.apply(&specs[index]);
+        assert_eq!(entries(&world, id), [SLOT, DIRECT]);
+        assert_eq!(world.runs("own"), specs[index].replacement("own"));
+        id
+    });
+    world.disable(ids[1]).expect("it is enabled");
+    assert_eq!(
+        (world.runs("own"), entries(&world, ids[0])),
+        (specs[0].replacement("own"), vec![SLOT, DIRECT])
+    );
+    world.disable(ids[0]).expect("it is enabled");
+    ids.into_iter().for_each(|id| world.finish(id));
+    assert_eq!((code(&world), world.runs("own")), (before, world.original("own")), "the entry is as it was");
+    world.apply(&specs[0]);
+    world.unload("m");
+    assert_eq!(world.kernel.hooks(), 0);
+}
+
+#[test]
+fn in_a_transition_the_slot_leads_to_the_callback() {
+    let mut world = with_room(&[("own", 16)]);
+    let spec = Spec::new(0).module("m", &["own"]).in_model(Model::Hybrid);
+    world.kernel.spawn(7, &[world.original("own") + 0x10]);
+    let id = world.apply(&spec);
+    assert!(world.advance(), "a task sleeps in it");
+    assert_eq!(entries(&world, id), [CALLBACK]);
+    world.kernel.kill(7);
+    assert!(!world.advance(), "nobody is inside");
+    assert_eq!(entries(&world, id), [SLOT]);
+}
+
+#[test]
+fn a_function_with_too_little_room_is_refused_by_name() {
+    let mut world = with_room(&[("own", 16), ("short", 8)]);
+    world.kernel.define(Some("m"), "none", crate::sim::Entry::NoSite);
+    for (func, found) in [("short", 8), ("none", 0)] {
+        let refused = world.add(&Spec::new(0).module("m", &["own", func]));
+        let lack = Lack::Before { found, needed: 16 };
+        assert_eq!(refused, Err(Refusal::NoRoom(NoRoom { func, at: lack })));
     }
 }

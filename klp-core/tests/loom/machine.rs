@@ -22,7 +22,9 @@ use std::rc::Rc;
 
 use klp_core::Addr;
 use klp_core::engine::code::Code;
+use klp_core::ftrace::PatchSite;
 use klp_core::patch::Leave;
+use klp_core::patchable::Room;
 use klp_core::platform::{Callback, Errno, Hold, Holder, Hook, Level, NoMemory, Platform, Range, TaskId};
 use klp_core::redirect::FuncRedirect;
 use klp_core::universe::{Shown, Slot, Universes};
@@ -372,8 +374,8 @@ impl Platform for Machine {
         true
     }
 
-    fn new_hook(&self, site: Addr) -> Result<ModelHook, NoMemory> {
-        let function = FUNCTIONS.iter().position(|function| function.1 == site).expect("a site");
+    fn new_hook(&self, site: PatchSite, _room: Option<Room>) -> Result<ModelHook, NoMemory> {
+        let function = FUNCTIONS.iter().position(|function| function.1 == site.site).expect("a site");
         Ok(ModelHook { machine: self.clone(), function, hooked: Rc::default() })
     }
 

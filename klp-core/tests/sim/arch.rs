@@ -142,6 +142,12 @@ impl<const STUB: bool> Patchable for Toy<STUB> {
     fn landing_pad(code: &[u8]) -> usize {
         if code.starts_with(&PAD) { 4 } else { 0 }
     }
+
+    const FLIP: std::ops::Range<usize> = 0..4;
+
+    fn idle(_branch: &Code) -> Code {
+        Code::new(&NOP)
+    }
 }
 
 impl<const STUB: bool> Relocate for Toy<STUB> {

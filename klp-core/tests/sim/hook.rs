@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use klp_core::branch::BranchKind;
+use klp_core::patchable::Room;
 use klp_core::platform::{Entry, Errno, Hook, NoMemory};
 use klp_core::redirect::FuncRedirect;
 use klp_core::{Addr, FarBranch};
@@ -23,6 +24,8 @@ pub(crate) struct HookState {
     armed: Cell<bool>,
     /// Where calls go without asking the callback.
     pub(super) direct: Cell<Option<Addr>>,
+    /// The function's own slot, if ftrace does not know it.
+    pub(super) room: Option<Room>,
 }
 
 /// A hook.
@@ -32,14 +35,19 @@ pub(crate) struct SimHook<const STUB: bool> {
 }
 
 impl<const STUB: bool> SimHook<STUB> {
-    pub(super) fn new(kernel: &Sim<STUB>, site: Addr) -> Result<SimHook<STUB>, NoMemory> {
+    pub(super) fn new(kernel: &Sim<STUB>, site: Addr, room: Option<Room>) -> Result<SimHook<STUB>, NoMemory> {
         if fault::due(Fault::Allocation) {
             return Err(NoMemory);
         }
         kernel.0.hooks.set(kernel.0.hooks.get() + 1);
         let (redirect, armed, direct) = (FuncRedirect::default(), Cell::new(false), Cell::new(None));
-        let state = Rc::new(HookState { site, redirect, armed, direct });
+        let state = Rc::new(HookState { site, redirect, armed, direct, room });
         Ok(SimHook { kernel: kernel.clone(), state })
+    }
+
+    fn fill_slot(&self, room: Room, target: Addr) {
+        let slot = Toy::<STUB>::slot(BranchKind::Jump, room.slot, target).expect("an aligned slot");
+        self.kernel.write_room(self.state.site, slot.as_bytes());
     }
 }
 
@@ -57,14 +65,20 @@ impl<const STUB: bool> Hook for SimHook<STUB> {
         if fault::due(Fault::Arm) {
             return Err(Errno::ENOMEM);
         }
-        if self.kernel.find_function(|f| f.location == Some(site)).is_none() {
+        if self.kernel.find_function(|f| f.site() == Some(site)).is_none() {
             return Err(Errno::EINVAL);
         }
         if self.kernel.0.ipmodify_users.borrow().contains(&site) || !self.kernel.hooks_at(site).is_empty() {
             return Err(Errno::EBUSY);
         }
-        let call = Toy::<STUB>::encode(BranchKind::Call, site, TRAMPOLINE).expect("text is within reach");
-        self.kernel.write_site(site, call.as_bytes());
+        let insn = match self.state.room {
+            Some(room) => {
+                self.fill_slot(room, TRAMPOLINE);
+                Toy::<STUB>::encode(BranchKind::Jump, site, room.slot)
+            }
+            None => Toy::<STUB>::encode(BranchKind::Call, site, TRAMPOLINE),
+        };
+        self.kernel.write_site(site, insn.expect("text is within reach").as_bytes());
         self.state.armed.set(true);
         self.kernel.0.armed.borrow_mut().push(Rc::clone(&self.state));
         self.kernel.notify_watcher();
@@ -78,13 +92,20 @@ impl<const STUB: bool> Hook for SimHook<STUB> {
         self.kernel.notify_watcher();
         self.state.direct.set(None);
         self.kernel.write_site(self.state.site, &NOP);
+        if let Some(room) = self.state.room {
+            self.fill_slot(room, room.site + 4);
+        }
         self.kernel.0.armed.borrow_mut().retain(|hook| !Rc::ptr_eq(hook, &self.state));
         self.kernel.end_callbacks();
         self.kernel.notify_watcher();
     }
 
     fn entry(&self) -> Entry {
-        if self.state.direct.get().is_some() { Entry::Direct } else { Entry::Callback }
+        match (self.state.direct.get(), self.state.room) {
+            (None, _) => Entry::Callback,
+            (Some(_), None) => Entry::Direct,
+            (Some(_), Some(_)) => Entry::Slot,
+        }
     }
 
     fn enter_cheaply(&mut self, target: Addr) {
@@ -100,6 +121,9 @@ impl<const STUB: bool> Hook for SimHook<STUB> {
         {
             return;
         }
+        if let Some(room) = self.state.room {
+            self.fill_slot(room, target);
+        }
         self.state.direct.set(Some(target));
         self.kernel.notify_watcher();
     }
@@ -109,6 +133,9 @@ impl<const STUB: bool> Hook for SimHook<STUB> {
         assert!(self.state.direct.get().is_some(), "it is entered by the callback already");
         if fault::due(Fault::Back) {
             return Err(Errno::ENOMEM);
+        }
+        if let Some(room) = self.state.room {
+            self.fill_slot(room, TRAMPOLINE);
         }
         self.state.direct.set(None);
         // Those who were on their way past the callback have arrived.

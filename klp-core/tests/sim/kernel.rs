@@ -11,7 +11,9 @@ use std::rc::{Rc, Weak};
 
 use klp_core::Addr;
 use klp_core::engine::code::Code;
+use klp_core::ftrace::PatchSite;
 use klp_core::patch::Leave;
+use klp_core::patchable::{Declared, Room};
 use klp_core::platform::{Callback, Errno, Hold, Holder, Level, NoMemory, Platform, Range, TaskId, Write};
 use klp_core::universe::Slot;
 
@@ -22,7 +24,7 @@ use super::hook::{HookState, SimHook};
 use super::list::SimList;
 use super::patch_memory::PatchMemory;
 use super::tasks::Tasks;
-use super::text::Function;
+use super::text::{Function, ROOM};
 
 /// Whose callbacks: the patch and the object.
 pub(crate) type CallbacksOf = (&'static str, Option<&'static str>);
@@ -213,10 +215,13 @@ impl<const STUB: bool> Platform for Sim<STUB> {
             self.0.patch_memory.read(addr, code);
             return true;
         }
-        let text = self.function_at(addr).code;
-        let Some(text) = text.get(..code.len()) else { return false };
-        code.copy_from_slice(text);
-        true
+        self.read(addr, code)
+    }
+
+    fn declared_room(&self, object: Option<&'static str>) -> Option<Declared> {
+        let has_room = |f: &Function| f.object == object && !f.room.is_empty();
+        let before = u16::try_from(ROOM).expect("small");
+        self.find_function(has_room).map(|_| Declared { before, after: 4 })
     }
 
     fn write_patch(&self, writes: &[Write]) -> Result<(), NoMemory> {
@@ -236,8 +241,8 @@ impl<const STUB: bool> Platform for Sim<STUB> {
         false
     }
 
-    fn new_hook(&self, site: Addr) -> Result<SimHook<STUB>, NoMemory> {
-        SimHook::new(self, site)
+    fn new_hook(&self, site: PatchSite, room: Option<Room>) -> Result<SimHook<STUB>, NoMemory> {
+        SimHook::new(self, site.site, room)
     }
 
     fn each_part(

@@ -11,6 +11,8 @@ const VMLINUX: Addr = 0xffff_ffff_8100_0000;
 /// Where the compiler put the unlikely parts of vmlinux's functions.
 const COLD: Addr = 0xffff_ffff_8140_0000;
 const MODULES: Addr = 0xffff_ffff_8180_0000;
+/// Bytes before each function of a module that has room, if they are really there.
+pub(crate) const ROOM: usize = 16;
 /// Bytes from one function to the next.
 pub(crate) const SPACING: u64 = 0x40;
 
@@ -25,11 +27,18 @@ pub(crate) struct Function {
     pub(crate) location: Option<Addr>,
     /// Its first bytes; empty if they cannot be read.
     pub(crate) code: Vec<u8>,
+    /// The bytes before it that its compiler left room for a slot in.
+    pub(crate) room: Vec<u8>,
     /// The part of it that lies elsewhere; only functions of vmlinux have one.
     pub(crate) cold: Option<Range>,
 }
 
 impl Function {
+    /// The instruction that is written to redirect it.
+    pub(crate) fn site(&self) -> Option<Addr> {
+        self.location.or_else(|| (!self.room.is_empty()).then_some(self.addr))
+    }
+
     /// All its text.
     pub(crate) fn parts(&self) -> impl Iterator<Item = Range> {
         [Range { start: self.addr, size: SPACING }].into_iter().chain(self.cold)
@@ -45,6 +54,8 @@ pub(crate) enum Entry {
     PadThenSite,
     /// No patch site: `notrace`.
     NoSite,
+    /// No patch site, and so many bytes of room before it in a module that says that it has [`ROOM`].
+    Room(usize),
     /// ftrace knows a site that is another function's, so many bytes further on.
     FarSite(u64),
     /// A patch site, and there is neither NOP nor call.
@@ -62,7 +73,7 @@ impl<const STUB: bool> Sim<STUB> {
         let addr = base + before;
         let cold = object.is_none().then_some(Range { start: COLD + before, size: SPACING / 2 });
         let location = match entry {
-            Entry::NoSite => None,
+            Entry::NoSite | Entry::Room(_) => None,
             Entry::Site | Entry::Garbage | Entry::Unreadable => Some(addr),
             Entry::PadThenSite => Some(addr + INSN),
             Entry::FarSite(distance) => Some(addr + distance),
@@ -73,7 +84,8 @@ impl<const STUB: bool> Sim<STUB> {
             Entry::PadThenSite => [PAD, NOP].concat(),
             _ => [NOP, RET].concat(),
         };
-        functions.push(Function { object, name, addr, location, code, cold });
+        let room = if let Entry::Room(bytes) = entry { vec![0; bytes] } else { Vec::new() };
+        functions.push(Function { object, name, addr, location, code, room, cold });
         addr
     }
 
@@ -120,7 +132,7 @@ impl<const STUB: bool> Sim<STUB> {
     pub(crate) fn unmap_module(&self, module: &'static str) {
         self.set_live(module, false);
         for function in self.0.functions.borrow().iter().filter(|f| f.object == Some(module)) {
-            let hooked = self.0.armed.borrow().iter().any(|hook| Some(hook.site) == function.location);
+            let hooked = self.0.armed.borrow().iter().any(|hook| Some(hook.site) == function.site());
             assert!(!hooked, "the text of {module} is freed while '{}' is hooked", function.name);
         }
         self.0.functions.borrow_mut().retain(|f| f.object != Some(module));
@@ -140,9 +152,34 @@ impl<const STUB: bool> Sim<STUB> {
         self.find_function(|f| f.addr == addr).unwrap_or_else(|| panic!("no function at {addr:#x}"))
     }
 
+    /// Copies text that starts at a function, or in the room before it.
+    pub(super) fn read(&self, addr: Addr, to: &mut [u8]) -> bool {
+        if let Some(function) = self.find_function(|f| f.addr == addr) {
+            let count = function.code.len().min(to.len());
+            to[..count].copy_from_slice(&function.code[..count]);
+            // Behind a function that ftrace does not know something else is read, too.
+            return count == to.len() || function.location.is_none();
+        }
+        let ends_here = |f: &Function| f.addr.wrapping_sub(addr) == to.len() as u64;
+        let function = self.find_function(ends_here).unwrap_or_else(|| panic!("no function at {addr:#x}"));
+        to.chunks_exact_mut(RET.len()).for_each(|insn| insn.copy_from_slice(&RET));
+        for (byte, room) in to.iter_mut().rev().zip(function.room.iter().rev()) {
+            *byte = *room;
+        }
+        true
+    }
+
+    /// Writes what is in the room before the function with this site.
+    pub(super) fn write_room(&self, site: Addr, bytes: &[u8]) {
+        for function in self.0.functions.borrow_mut().iter_mut().filter(|f| f.site() == Some(site)) {
+            let start = function.room.len() - bytes.len();
+            function.room[start..].copy_from_slice(bytes);
+        }
+    }
+
     /// Writes an instruction at a patch site.
     pub(super) fn write_site(&self, site: Addr, insn: &[u8]) {
-        for function in self.0.functions.borrow_mut().iter_mut().filter(|f| f.location == Some(site)) {
+        for function in self.0.functions.borrow_mut().iter_mut().filter(|f| f.site() == Some(site)) {
             let offset = usize::try_from(site - function.addr).expect("a site inside the function");
             function.code[offset..offset + insn.len()].copy_from_slice(insn);
         }

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-use klp_core::branch::BranchKind;
+use klp_core::branch::{BranchKind, BranchTarget};
 use klp_core::ftrace::Registers;
 use klp_core::redirect;
 use klp_core::return_stack::{COUNT, FRAME_WORDS, FRAMES, MAX_WORDS, OWNER, ReturnStack};
@@ -11,6 +11,7 @@ use klp_core::{Addr, FarBranch, FtraceRedirect};
 
 use super::arch::{INSN, LAYOUT, PAD, RETURN_STUB, TOC, Toy};
 use super::kernel::Sim;
+use super::text::Function;
 
 const STACK: Addr = 0xc000_0000_0000_4000;
 const STACK_SIZE: u64 = 16 * 1024;
@@ -121,12 +122,19 @@ impl<const STUB: bool> Sim<STUB> {
         function: Addr,
         return_stack: impl Fn() -> ReturnStack<'s>,
     ) -> Addr {
-        let code = self.function_at(function).code;
+        let Function { code, room, .. } = self.function_at(function);
         let offset = if code.starts_with(&PAD) { INSN } else { 0 };
         let site = function + offset;
         let hooks = self.hooks_at(site);
         let at_site = code.get(usize::try_from(offset).expect("small")..).unwrap_or_default();
-        let calls = Toy::<STUB>::decode(site, at_site).is_some_and(|insn| insn.kind == BranchKind::Call);
+        let slot = site - room.len() as u64;
+        let insn = Toy::<STUB>::decode(site, at_site).map(|insn| (insn.kind, insn.target));
+        let calls = match insn {
+            Some((BranchKind::Call, _)) => true,
+            Some((BranchKind::Jump, target)) => target == BranchTarget::Direct(slot),
+            None => false,
+        };
+        let through_slot = Toy::<STUB>::slot_target(slot, &room);
         assert_eq!(
             calls,
             !hooks.is_empty(),
@@ -144,6 +152,7 @@ impl<const STUB: bool> Sim<STUB> {
                     Some(target),
                     "a call of {function:#x} that the callback is not asked about"
                 );
+                assert!(hook.room.is_none() || through_slot == Some(target), "the slot of {function:#x}");
                 return target;
             }
             let stub = if STUB { RETURN_STUB } else { 0 };

@@ -11,6 +11,7 @@
 #define KLP_REGS_RA	KLP_FREGS(regs.regs[30])
 #define KLP_REGS_GPRS	KLP_FREGS(regs.regs[0])
 #endif
+#define KLP_SLOT_REGS_SIZE 96
 #define KLP_TASK_SP(task) ((task)->thread.cpu_context.sp)
 #define KLP_TASK_PC(task) ((task)->thread.cpu_context.pc)
 #define KLP_TASK_FP(task) ((task)->thread.cpu_context.fp)

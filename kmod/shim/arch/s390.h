@@ -4,6 +4,7 @@
 #define KLP_REGS_SP	KLP_FREGS(regs.gprs[15])
 #define KLP_REGS_RA	KLP_FREGS(regs.gprs[14])
 #define KLP_REGS_GPRS	KLP_FREGS(regs.gprs[0])
+#define KLP_SLOT_REGS_SIZE 64
 #define KLP_TASK_SP(task) ((task)->thread.ksp)
 #define KLP_TASK_PC(task) (0)
 #define KLP_TASK_FP(task) (0)

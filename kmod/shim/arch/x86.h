@@ -4,6 +4,7 @@
 #define KLP_REGS_SP	KLP_FREGS(regs.sp)
 #define KLP_REGS_RA	KLP_ABSENT
 #define KLP_REGS_GPRS	KLP_ABSENT
+#define KLP_SLOT_REGS_SIZE 80
 #define KLP_TASK_SP(task) ((task)->thread.sp)
 #define KLP_TASK_PC(task) (0)
 #define KLP_TASK_FP(task) (0)

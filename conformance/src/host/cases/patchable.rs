@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! H10: room at functions, in objects that gcc compiles with each option for it.
 
-use klp_core::branch::BranchKind;
-use klp_core::patchable::{Lack, NoRoom, PatchableEntry, room};
+use klp_core::branch::{BranchKind, BranchTarget};
+use klp_core::patchable::{Lack, NoRoom, PatchableEntry, room, site};
 use klp_core::{Addr, Architecture};
+use klp_host::patchable::Entry;
 use object::{Object, ObjectSection, ObjectSymbol, RelocationFlags};
 
 use super::{ensure, ensure_eq};
 use crate::host::description::PatchableSample;
+use crate::host::oracle::{self, Flow};
 use crate::host::toolchain::Toolchain;
 use crate::host::{Case, Check, Description};
 
@@ -30,6 +32,12 @@ pub(super) fn cases<A: Architecture>(d: &'static Description) -> Vec<Case> {
                 d.patchable.iter().any(|sample| sample.lack.is_none()),
                 "no option makes room at the entry",
             ),
+        Case::new("H10.7", "patchable.a_flip_is_all_that_differs", manual, flip::<A>),
+        Case::new("H10.8", "patchable.a_filled_slot_is_found_again", manual, filled::<A>).only_if(
+            d.patchable.iter().any(|sample| sample.lack.is_none() && sample.one_nop),
+            "no option makes one NOP at the entry",
+        ),
+        Case::new("H10.9", "patchable.the_build_names_functions_without_room", manual, named),
     ]
 }
 
@@ -165,7 +173,9 @@ fn fits<A: Architecture>(d: &'static Description) -> Check {
                 let (text, bytes) = (
                     found.expect_err("compared above").to_string(),
                     match lack {
-                        Lack::Before { needed, .. } | Lack::Entry { needed, .. } => needed,
+                        Lack::Before { needed, .. }
+                        | Lack::Entry { needed, .. }
+                        | Lack::OneNop { needed } => needed,
                     },
                 );
                 let told =
@@ -218,11 +228,149 @@ fn executed<A: Architecture>(d: &'static Description) -> Check {
         let slot = A::slot(BranchKind::Jump, room.slot, FAR).map_err(|error| format!("{error:?}"))?;
         let branch =
             A::encode(BranchKind::Jump, room.site, room.slot).map_err(|error| format!("{error:?}"))?;
-        for (addr, code) in [(offset(room.slot), slot), (offset(room.site), branch)] {
-            program[addr..][..code.as_bytes().len()].copy_from_slice(code.as_bytes());
+        let (slot_at, site_at) = (offset(room.slot), offset(room.site));
+        let mut run = |at: usize, code: &[u8]| {
+            program[at..][..code.len()].copy_from_slice(code);
+            std::fs::write(&path, &program).map_err(|error| error.to_string())?;
+            tools.emulate("patched")
+        };
+        ensure_eq!(run(slot_at, slot.as_bytes())?, "original\n", "{what}, its slot filled");
+        ensure_eq!(run(site_at, branch.as_bytes())?, "replaced\n", "{what}, its slot entered");
+        let idle = A::idle(&branch);
+        ensure_eq!(run(site_at, idle.as_bytes())?, "original\n", "{what}, its slot no longer entered");
+        // Only what is exchanged under CPUs that execute it.
+        let flipped = run(site_at + A::FLIP.start, &branch.as_bytes()[A::FLIP])?;
+        ensure_eq!(flipped, "replaced\n", "{what}, its slot entered again");
+    }
+    Ok(())
+}
+
+/// How far before an entry slots may be.
+const SLOTS: [u64; 4] = [0, 8, 64, 4096];
+
+/// An entry's branch and what takes its place go different ways, and differ in what is exchanged only: as many bytes as are
+/// written by one store at any entry, or all of the instruction where the kernel has a protocol for that.
+fn flip<A: Architecture>(d: &'static Description) -> Check {
+    let oracle = (d.oracle)();
+    let width = A::FLIP.len();
+    let one_store =
+        width.is_power_of_two() && d.insn_align.is_multiple_of(width) && A::FLIP.start % width == 0;
+    ensure!(
+        one_store || A::FLIP == (0..A::BRANCH_LEN),
+        "{:?} of {} bytes are exchanged",
+        A::FLIP,
+        A::BRANCH_LEN
+    );
+    for (text, before) in d.text.iter().flat_map(|text| SLOTS.map(|before| (text, before))) {
+        let site = text.next_multiple_of(A::SLOT_ALIGN);
+        let slot = site - (A::SLOT_LEN as u64).next_multiple_of(A::SLOT_ALIGN) - before;
+        let branch = A::encode(BranchKind::Jump, site, slot).map_err(|error| format!("{error:?}"))?;
+        let idle = A::idle(&branch);
+        let (on, off) = (branch.as_bytes(), idle.as_bytes());
+        ensure_eq!((on.len(), off.len()), (A::BRANCH_LEN, A::BRANCH_LEN), "lengths at {site:#x}");
+        let differ: Vec<usize> = (0..A::BRANCH_LEN).filter(|&at| on[at] != off[at]).collect();
+        ensure!(
+            !differ.is_empty() && differ.iter().all(|at| A::FLIP.contains(at)),
+            "bytes {differ:?} differ"
+        );
+        ensure_eq!(A::nop(off), Some(A::BRANCH_LEN), "{} is a NOP", oracle::hex(off));
+
+        let insn =
+            |code: &[u8]| oracle.insn(site, code).ok_or(format!("{}: no instruction", oracle::hex(code)));
+        let jump = Flow::Branch { kind: BranchKind::Jump, target: BranchTarget::Direct(slot) };
+        ensure_eq!(insn(on)?.flow, jump, "{} says", oracle.name());
+        let insn = insn(off)?;
+        let (mnemonic, words) = insn.words();
+        let goes_on = mnemonic.starts_with("nop")
+            || mnemonic == "jgnop"
+            || (mnemonic, words.first()) == ("brcl", Some(&"0"));
+        ensure!(
+            goes_on && insn.len == A::BRANCH_LEN,
+            "{} says '{}', of {} bytes",
+            oracle.name(),
+            insn.text,
+            insn.len
+        );
+    }
+    Ok(())
+}
+
+/// A slot that was filled once is known again, whether the entry branches to it or not; another entry is not.
+fn filled<A: Architecture>(d: &'static Description) -> Check {
+    for_each(d, |sample, function, _, what| {
+        let at: Addr = d.text[0].next_multiple_of(0x1000) + function.at as u64;
+        let (mut before, mut code) = (function.before(sample)?.to_vec(), function.code().to_vec());
+        let found = |before: &[u8], code: &[u8]| site::<A, _>(&*function.name, at, before, code);
+        let empty = match room::<A, _>(&*function.name, at, &before, &code) {
+            Err(lack) => {
+                ensure_eq!(found(&before, &code), Err(lack), "{what}");
+                return Ok(());
+            }
+            Ok(room) if !room.one_nop => {
+                let lack = Lack::OneNop { needed: A::BRANCH_LEN };
+                ensure_eq!(found(&before, &code), Err(NoRoom { func: &*function.name, at: lack }), "{what}");
+                return Ok(());
+            }
+            Ok(room) => room,
+        };
+        ensure_eq!(found(&before, &code), Ok(empty), "{what}");
+        let slot = A::slot(BranchKind::Jump, empty.slot, FAR).map_err(|error| format!("{error:?}"))?;
+        let start = before.len() - usize::try_from(at - empty.slot).expect("small");
+        before[start..][..A::SLOT_LEN].copy_from_slice(slot.as_bytes());
+        ensure_eq!(found(&before, &code), Ok(empty), "{what}, its slot filled");
+        let branch =
+            A::encode(BranchKind::Jump, empty.site, empty.slot).map_err(|error| format!("{error:?}"))?;
+        let entry = usize::try_from(empty.site - at).expect("small");
+        for insn in [A::idle(&branch), branch] {
+            code[entry..][..A::BRANCH_LEN].copy_from_slice(insn.as_bytes());
+            ensure_eq!(
+                found(&before, &code),
+                Ok(empty),
+                "{what}, its entry {}",
+                oracle::hex(insn.as_bytes())
+            );
         }
-        std::fs::write(&path, program).map_err(|error| error.to_string())?;
-        ensure_eq!(tools.emulate("patched")?, "replaced\n", "{what}, its slot filled");
+        let elsewhere = A::encode(BranchKind::Jump, empty.site, empty.slot - A::SLOT_ALIGN);
+        let elsewhere = elsewhere.map_err(|error| format!("{error:?}"))?;
+        code[entry..][..A::BRANCH_LEN].copy_from_slice(elsewhere.as_bytes());
+        ensure!(
+            found(&before, &code).is_err(),
+            "{what}, its entry a branch elsewhere: {:?}",
+            found(&before, &code)
+        );
+        Ok(())
+    })
+}
+
+/// What `klp build --patchable` says of a module's file: nothing unless it declares room, else which functions have it.
+fn named(d: &'static Description) -> Check {
+    for sample in d.patchable {
+        let what = format!("compiled with {}", sample.options.join(" "));
+        let options = [d.no_fpu, &["-fno-asynchronous-unwind-tables"], sample.options].concat();
+        let bare = match sample.options.iter().any(|option| option.starts_with("-mhotpatch")) {
+            true => "hotpatch(0, 0)",
+            false => "patchable_function_entry(0, 0)",
+        };
+        let source = format!(
+            "{SOURCE}__attribute__(({bare})) int bare(int n) {{ return other(n) - 1; }}\n\
+             const unsigned short klp_patchable[] = {{ {}, {} }};\n",
+            sample.before, sample.after
+        );
+        let found = |source: &str| {
+            let tools = Toolchain::new(d.name)?;
+            let path = tools.compile("patchable", source, &options)?;
+            let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+            klp_host::patchable::entries(&bytes).map_err(|error| format!("{what}: {error:#}"))
+        };
+        ensure_eq!(found(SOURCE)?, None, "{what}, without a declaration");
+        let entries = found(&source)?.ok_or_else(|| format!("{what}: the declaration is not seen"))?;
+        ensure_eq!(entries.len(), 4, "{what}: {entries:?}");
+        for Entry { func, lack } in entries {
+            let fits = sample.lack.is_none() && sample.one_nop && func != "bare";
+            ensure_eq!(lack.is_none(), fits, "{what}: {func}: {lack:?}");
+            let named = lack.as_ref().is_none_or(|lack| lack.contains(&format!("'{func}'")));
+            ensure!(named, "{what}: {func} is not named: {lack:?}");
+        }
     }
     Ok(())
 }

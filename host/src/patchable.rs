@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! Room for slots at the functions of a module, as its file says: whether klp.ko could redirect each without ftrace.
+
+use anyhow::{Context, Result, bail};
+use klp_arch_arm64::Arm64;
+use klp_arch_ppc64::Ppc64;
+use klp_arch_s390::S390;
+use klp_arch_x86_64::X86_64;
+use klp_core::Architecture;
+use klp_core::patchable::{Patchable, site};
+use object::elf::{EM_AARCH64, EM_PPC64, EM_S390, EM_X86_64};
+use object::read::elf::ElfFile64;
+use object::{Endianness, Object, ObjectSection, ObjectSymbol, SymbolKind};
+
+use crate::{Arch, Failure};
+
+/// The symbol of what `kmod/patchable.S` puts into a module that is compiled with room.
+const DECLARED: &str = "klp_patchable";
+
+/// A function, and what keeps a slot from fitting if something does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub func: String,
+    /// What is missing.
+    pub lack: Option<String>,
+}
+
+/// Whether there is any use in asking the compilers for `numbers`; how much room they leave is seen when they have.
+///
+/// # Errors
+///
+/// There is none, for the reason that the error says.
+pub fn allow(arch: &Arch, (first, second): (u16, u16)) -> Result<(), Failure> {
+    let asked = format!("--patchable {first},{second}");
+    let message = match arch.name {
+        Ppc64::NAME => format!(
+            "{asked}: gcc for {} leaves no room at a function's entry that a branch could go to (it spoils the TOC pointer, gcc \
+             bug 99888); its functions are patched through ftrace",
+            arch.name
+        ),
+        X86_64::NAME if first.checked_sub(second) != Some(5) => {
+            format!(
+                "{asked}: on {} a branch takes five bytes at the entry: N - M has to be 5, as in 45,40",
+                arch.name
+            )
+        }
+        Arm64::NAME if first <= second => {
+            format!("{asked}: of N NOPs M are before the function: N has to be more than M, as in 7,6")
+        }
+        _ => return Ok(()),
+    };
+    Err(Failure::Usage(message))
+}
+
+/// Every function of a module that says that it was compiled with room; `None` of one that does not. Those that are freed when
+/// the module is initialised, and those that no compiler made, are not among them.
+///
+/// # Errors
+///
+/// It is no ELF file of an architecture that the SDK knows.
+pub fn entries(module: &[u8]) -> Result<Option<Vec<Entry>>> {
+    let elf = ElfFile64::<Endianness>::parse(module).context("not a 64-bit ELF file")?;
+    match elf.elf_header().e_machine.get(elf.endian()) {
+        EM_X86_64 => of::<X86_64>(&elf),
+        EM_AARCH64 => of::<Arm64>(&elf),
+        EM_PPC64 => of::<Ppc64>(&elf),
+        EM_S390 => of::<S390>(&elf),
+        other => bail!("it is for a machine that the SDK does not know (ELF machine {other})"),
+    }
+}
+
+fn of<A: Patchable>(elf: &ElfFile64<'_, Endianness>) -> Result<Option<Vec<Entry>>> {
+    let Some(declared) = elf.symbols().find(|symbol| symbol.name() == Ok(DECLARED)) else { return Ok(None) };
+    let section = declared.section_index().context("klp_patchable is not in the module")?;
+    let data = elf.section_by_index(section)?.data()?;
+    let at = usize::try_from(declared.address())?;
+    let bytes = data.get(at..at + 2).context("klp_patchable is cut off")?;
+    let bytes = [bytes[0], bytes[1]];
+    let before = usize::from(if elf.is_little_endian() {
+        u16::from_le_bytes(bytes)
+    } else {
+        u16::from_be_bytes(bytes)
+    });
+
+    let mut entries = Vec::new();
+    for symbol in elf.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() != 0) {
+        let Some(section) = symbol.section_index() else { continue };
+        let section = elf.section_by_index(section)?;
+        let (func, name) = (symbol.name()?, section.name()?);
+        // What the compiler splits off is reached through the function.
+        if name.starts_with(".init") || name.starts_with(".exit") || func.contains(".cold") {
+            continue;
+        }
+        let (text, at) = (section.data()?, usize::try_from(symbol.address())?);
+        let Some(code) = text.get(at..) else { continue };
+        // Offsets are as good as addresses where sections are aligned as slots are.
+        let aligned = section.align() >= A::SLOT_ALIGN;
+        let found = site::<A, _>(func, symbol.address(), &text[at.saturating_sub(before)..at], code);
+        let lack = match found {
+            Err(error) => Some(error.to_string()),
+            Ok(_) if !aligned => Some(format!(
+                "function '{func}' has no room for a slot: section {name} is aligned to {}, {} is needed",
+                section.align(),
+                A::SLOT_ALIGN
+            )),
+            Ok(_) => None,
+        };
+        entries.push(Entry { func: func.to_owned(), lack });
+    }
+    Ok(Some(entries))
+}
