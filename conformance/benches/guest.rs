@@ -24,9 +24,9 @@ fn main() -> Result<()> {
     let progress = Progress::new();
     let cache = Cache::open()?;
     println!(
-        "| kernel | unpatched | callback | direct | kernel's own livepatch | klp.ko text | klp.ko | build cold | build warm |"
+        "| kernel | unpatched | callback | direct | slot | kernel's own livepatch | klp.ko text | klp.ko | build cold | build warm |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     for known in KNOWN {
         for arch in
             ARCHES.iter().filter(|arch| wanted.is_empty() || wanted.iter().any(|name| name == arch.name))
@@ -50,17 +50,18 @@ fn row(known: &Known, kernel: &Kernel, progress: &Progress) -> Result<String> {
     let built = kbuild::build(kernel, &out, &dirs, &Options::default(), progress)?;
     let klp = built.klp.context("the build made no klp.ko")?;
     let costs = costs(kernel, &klp, &built.patches, own, progress)?;
-    let cost = |index: usize| {
-        let cost = costs.get(index).copied().flatten();
-        cost.map_or("–".to_owned(), |cost| format!("{:.1}", cost as f64 / 1000.0))
-    };
+    let by_slot = slot_cost(kernel, &out.join("slot"), &dirs[..2], progress)?;
+    let shown =
+        |cost: Option<u64>| cost.map_or("–".to_owned(), |cost| format!("{:.1}", cost as f64 / 1000.0));
+    let cost = |index: usize| shown(costs.get(index).copied().flatten());
     Ok(format!(
-        "| {} {} | {} | {} | {} | {} | {} B | {} KiB | {:.1} s | {:.1} s |",
+        "| {} {} | {} | {} | {} | {} | {} | {} B | {} KiB | {:.1} s | {:.1} s |",
         kernel.arch.name,
         known.id,
         cost(0),
         cost(1),
         cost(2),
+        shown(by_slot),
         cost(3),
         text_size(&klp)?,
         fs::metadata(&klp)?.len() / 1024,
@@ -89,6 +90,29 @@ fn build_times(kernel: &Kernel, out: &Path, progress: &Progress) -> Result<(Dura
     Ok((time()?, time()?))
 }
 
+const COST: &str = "cat /sys/module/call_bench/parameters/cost";
+
+/// Loads the patch, and counts when its function is entered in this way.
+fn patched(entry: &str) -> String {
+    const ENTRY: &str = "/sys/kernel/klp/call_bench_patch/call_bench/call_bench_target,1/entry";
+    format!("insmod call_bench_patch.ko; until [ $(cat {ENTRY}) = {entry} ]; do sleep 0.1; done; {COST}")
+}
+
+/// As [`costs`], entered by a slot of the function's own, where the compiler leaves room for one (docs/src/slots.md).
+fn slot_cost(kernel: &Kernel, out: &Path, dirs: &[PathBuf], progress: &Progress) -> Result<Option<u64>> {
+    let room = match kernel.arch.name {
+        "arm64" => (7, 6),
+        "s390" => (16, 3),
+        "x86_64" => (45, 40),
+        _ => return Ok(None),
+    };
+    let options = Options { patchable: Some(room), ..Options::default() };
+    let built = kbuild::build(kernel, out, dirs, &options, progress)?;
+    let klp = built.klp.context("the build made no klp.ko")?;
+    let command = format!("set -e; cd {MODULE_DIR}; insmod call_bench.ko; {}", patched("slot"));
+    Ok(count(kernel, &klp, &built.patches, command, progress)?.pop().flatten())
+}
+
 /// Picoseconds of guest time per call: unpatched, patched and entered by the callback, by a direct call where there is one, and
 /// by the kernel's own livepatch where it has one. At one instruction a nanosecond, thousandths of an instruction.
 fn costs(
@@ -98,21 +122,14 @@ fn costs(
     own: bool,
     progress: &Progress,
 ) -> Result<Vec<Option<u64>>> {
-    const COST: &str = "cat /sys/module/call_bench/parameters/cost";
     const DIRECT: &str = "/sys/module/klp/parameters/direct_calls";
-    const ENTRY: &str = "/sys/kernel/klp/call_bench_patch/call_bench/call_bench_target,1/entry";
     let disable = |root: &str, name: &str| {
         format!(
             "echo 0 > /sys/kernel/{root}/{name}/enabled; while [ -d /sys/kernel/{root}/{name} ]; do sleep 0.1; done; \
              until rmmod {name} 2>/dev/null; do sleep 0.1; done"
         )
     };
-    let patched = |entry: &str| {
-        format!(
-            "insmod call_bench_patch.ko; until [ $(cat {ENTRY}) = {entry} ]; do sleep 0.1; done; {COST}; {}",
-            disable("klp", "call_bench_patch")
-        )
-    };
+    let patched = |entry: &str| format!("{}; {}", patched(entry), disable("klp", "call_bench_patch"));
     let mut command = format!(
         "set -e; cd {MODULE_DIR}; insmod call_bench.ko; {COST}; \
          if [ -f {DIRECT} ]; then echo 0 > {DIRECT}; {by_callback}; echo 1 > {DIRECT}; {directly}; \
@@ -126,6 +143,17 @@ fn costs(
                     do sleep 0.1; done; ";
         command += COST;
     }
+    count(kernel, klp, modules, command, progress)
+}
+
+/// What a command in the guest counts, line by line.
+fn count(
+    kernel: &Kernel,
+    klp: &Path,
+    modules: &[PathBuf],
+    command: String,
+    progress: &Progress,
+) -> Result<Vec<Option<u64>>> {
     let added = modules.iter().map(|module| {
         let name = module.file_name().unwrap_or_default().to_string_lossy();
         Added { source: module.clone(), guest_path: format!("{MODULE_DIR}/{name}") }

@@ -8,6 +8,14 @@ KLP_DIRECT=/sys/module/klp/parameters/direct_calls
 cheapest=callback
 [ -f $KLP_DIRECT ] && cheapest=direct
 
+# Skips the case where functions of modules have no slots of their own.
+need_slots() {
+    case $(uname -m) in
+    aarch64 | s390x | x86_64) ;;
+    *) skip "functions of modules have no slots of their own here, see docs/src/slots.md" ;;
+    esac
+}
+
 # entry_of PATCH OBJECT FUNCTION
 entry_of() {
     says "$KLP_SYS/$1/$2/$3,1/entry"

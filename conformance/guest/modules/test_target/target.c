@@ -33,6 +33,13 @@ static int value_show(struct seq_file *m, void *v)
 	return 0;
 }
 
+/* The first bytes of test_value(). */
+static int code_show(struct seq_file *m, void *v)
+{
+	seq_printf(m, "%16ph\n", (const void *)test_value);
+	return 0;
+}
+
 static int second_show(struct seq_file *m, void *v)
 {
 	seq_printf(m, "%d\n", test_second());
@@ -56,6 +63,7 @@ static const struct {
 	int (*show)(struct seq_file *m, void *v);
 } files[] = {
 	{ "value", value_show },
+	{ "code", code_show },
 	{ "second", second_show },
 	{ "untraced", untraced_show },
 	{ "twins", twins_show },

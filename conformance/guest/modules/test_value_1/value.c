@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
  * Replaces test_value() by a function that returns 100 and the last digit of the module's name. The modules
- * test_value_1, _2 and _3 are this file.
+ * test_value_1, _2 and _3 are this file; so are test_room_1 and _2, for that of test_room.
  */
 #include <linux/livepatch.h>
 #include <linux/module.h>
+
+#ifndef TEST_OBJECT
+#define TEST_OBJECT "test_target"
+#endif
 
 #define VALUE (100 + KBUILD_MODNAME[sizeof(KBUILD_MODNAME) - 2] - '0')
 
@@ -19,7 +23,7 @@ static struct klp_func funcs[] = {
 };
 
 static struct klp_object objects[] = {
-	{ .name = "test_target", .funcs = funcs },
+	{ .name = TEST_OBJECT, .funcs = funcs },
 	{ }
 };
 

@@ -1,0 +1,1 @@
+../test_value_1/value.c

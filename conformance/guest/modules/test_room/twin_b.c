@@ -1,0 +1,1 @@
+../test_target/twin_b.c
