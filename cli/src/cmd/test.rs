@@ -12,9 +12,9 @@ use super::conform::{self, Suite};
 
 /// The groups of guest cases that run on every kernel.
 const GROUPS: [&str; 12] = ["G1", "G2", "G3", "G4", "G5", "G6", "G7", "G8", "G9", "G10", "G12", "G13"];
-/// Transitions, and the kernel's own selftests: on every kernel they would take longer than all else together, so they run on
-/// the newest of each architecture. `klp conform` runs them everywhere.
-const TRANSITIONS: &str = "G11";
+/// Transitions and entries, and the kernel's own selftests: on every kernel they would take longer than all else together, so they
+/// run on the newest of each architecture. `klp conform` runs them everywhere.
+const LONG_GROUPS: [&str; 2] = ["G11", "G14"];
 
 /// Run all that CI runs: formatting, lints, docs, unit and host tests, model checking, guest suites
 #[derive(clap::Args, Debug)]
@@ -47,9 +47,9 @@ pub(crate) fn run(_args: Args) -> Result<()> {
     let mut groups = conform::Args::everything(Suite::Guest);
     groups.case = GROUPS.map(str::to_owned).to_vec();
     all.add(suite(&groups, &progress)?);
-    let mut transitions = conform::Args::everything(Suite::Guest).newest();
-    transitions.case = vec![TRANSITIONS.to_owned()];
-    all.add(suite(&transitions, &progress)?);
+    let mut long = conform::Args::everything(Suite::Guest).newest();
+    long.case = LONG_GROUPS.map(str::to_owned).to_vec();
+    all.add(suite(&long, &progress)?);
     all.add(suite(&conform::Args::everything(Suite::Kselftest).newest(), &progress)?);
     eprint!("\n{}", progress.summary());
     // Once more, at the end: the report of a long run is often cut at its beginning.
@@ -187,6 +187,17 @@ fn suite(args: &conform::Args, progress: &Progress) -> Result<Tally> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_guest_case_is_in_a_group_that_runs() {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../conformance/guest/cases");
+        for entry in std::fs::read_dir(dir).expect("cases") {
+            let text = std::fs::read_to_string(entry.expect("a case").path()).expect("text");
+            let id = text.lines().find_map(|line| line.strip_prefix("# id: ")).expect("an id");
+            let group = id.split('.').next().expect("a group");
+            assert!(GROUPS.contains(&group) || LONG_GROUPS.contains(&group), "{id} runs on no kernel");
+        }
+    }
 
     #[test]
     fn counts_of_all_test_binaries_are_added_up() {
