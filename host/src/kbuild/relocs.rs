@@ -12,6 +12,7 @@ use std::fmt;
 use super::vmlinux::Vmlinux;
 use crate::relocate::Facts;
 
+use klp_patch::abi::{KLP_RELOCATIONS_FORMAT, KlpRelocations};
 use object::build::Id;
 use object::build::elf::{Builder, Relocation, SectionData, SectionId, SymbolId};
 use object::elf::{
@@ -24,9 +25,6 @@ use object::{Endian, Endianness, Object, ObjectSymbol};
 const DESCRIPTOR: &str = ".klp.relocations";
 /// The section that `KLP_RELOC_SYMBOL` writes to: four strings each.
 const DECLARED: &str = ".note.klp.declared";
-/// `KLP_RELOCATIONS_FORMAT` and `sizeof(struct klp_relocations)`.
-const FORMAT: u64 = 1;
-const DESCRIPTOR_LEN: usize = 56;
 
 /// Why a module cannot be converted.
 #[derive(Debug, thiserror::Error)]
@@ -381,8 +379,8 @@ impl Tables {
         for &id in descriptors {
             let SectionData::Data(data) = &mut builder.sections.get_mut(id).data else { continue };
             let mut table = Table::default();
-            for _ in 0..data.len() / DESCRIPTOR_LEN {
-                table.number(u64_bytes(endian, FORMAT));
+            for _ in 0..data.len() / size_of::<KlpRelocations>() {
+                table.number(u64_bytes(endian, KLP_RELOCATIONS_FORMAT));
                 let parts = [SectionOf::Relocs, SectionOf::Symbols, SectionOf::Slots];
                 for (section, count) in parts.into_iter().zip(counts) {
                     table.address(section, 0);

@@ -4,6 +4,7 @@
 use core::mem::{offset_of, size_of};
 
 use anyhow::{Context, Result};
+use klp_core::patch_relocs::MAX_PLACE;
 use klp_core::reloc::{Refused, RelocError, Relocation};
 use klp_patch::abi::{KlpReloc, KlpRelocSymbol, KlpRelocations};
 
@@ -39,9 +40,6 @@ struct Recorded<'a> {
     references: Vec<Reference>,
     slots: usize,
 }
-
-/// As many bytes as a relocation looks at.
-const MAX_PLACE: usize = 16;
 
 /// Far enough from a module's first section for its slots.
 const SLOTS_AFTER: u64 = 1 << 20;
