@@ -77,6 +77,10 @@ impl Patchable for X86_64 {
     fn idle(_branch: &Code) -> Code {
         Code::new(&NOP5)
     }
+
+    /// Text and modules lie in the same 2 GiB (`Documentation/arch/x86/x86_64/mm.rst`), and the breakpoint protocol exchanges one
+    /// jump for another as it does a NOP for a jump.
+    const SLOT_IS_BRANCH: bool = true;
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ fn slot_cost(kernel: &Kernel, out: &Path, dirs: &[PathBuf], progress: &Progress)
     let room = match kernel.arch.name {
         "arm64" => (7, 6),
         "s390" => (16, 3),
-        "x86_64" => (45, 40),
+        "x86_64" => (21, 16),
         _ => return Ok(None),
     };
     let options = Options { patchable: Some(room), ..Options::default() };

@@ -7,7 +7,7 @@ use klp_arch_ppc64::Ppc64;
 use klp_arch_s390::S390;
 use klp_arch_x86_64::X86_64;
 use klp_core::Architecture;
-use klp_core::patchable::{Patchable, site};
+use klp_core::patchable::{Patchable, site, slot_align};
 use object::elf::{EM_AARCH64, EM_PPC64, EM_S390, EM_X86_64};
 use object::read::elf::ElfFile64;
 use object::{Endianness, Object, ObjectSection, ObjectSymbol, SymbolKind};
@@ -41,7 +41,7 @@ pub fn allow(arch: &Arch, (first, second): (u16, u16)) -> Result<(), Failure> {
         ),
         X86_64::NAME if first.checked_sub(second) != Some(5) => {
             format!(
-                "{asked}: on {} a branch takes five bytes at the entry: N - M has to be 5, as in 45,40",
+                "{asked}: on {} a branch takes five bytes at the entry: N - M has to be 5, as in 21,16",
                 arch.name
             )
         }
@@ -88,21 +88,22 @@ fn of<A: Patchable>(elf: &ElfFile64<'_, Endianness>) -> Result<Option<Vec<Entry>
         let Some(section) = symbol.section_index() else { continue };
         let section = elf.section_by_index(section)?;
         let (func, name) = (symbol.name()?, section.name()?);
-        // What the compiler splits off is reached through the function.
-        if name.starts_with(".init") || name.starts_with(".exit") || func.contains(".cold") {
+        // What the compiler splits off is reached through the function, and objtool gives the NOPs before one a name.
+        let no_function = func.contains(".cold") || func.starts_with("__pfx_");
+        if name.starts_with(".init") || name.starts_with(".exit") || no_function {
             continue;
         }
         let (text, at) = (section.data()?, usize::try_from(symbol.address())?);
         let Some(code) = text.get(at..) else { continue };
         // Offsets are as good as addresses where sections are aligned as slots are.
-        let aligned = section.align() >= A::SLOT_ALIGN;
+        let aligned = section.align() >= slot_align::<A>();
         let found = site::<A, _>(func, symbol.address(), &text[at.saturating_sub(before)..at], code);
         let lack = match found {
             Err(error) => Some(error.to_string()),
             Ok(_) if !aligned => Some(format!(
                 "function '{func}' has no room for a slot: section {name} is aligned to {}, {} is needed",
                 section.align(),
-                A::SLOT_ALIGN
+                slot_align::<A>()
             )),
             Ok(_) => None,
         };

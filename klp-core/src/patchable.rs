@@ -8,7 +8,7 @@
 use core::fmt;
 use core::ops::Range;
 
-use crate::branch::{BranchKind, BranchTarget, Code};
+use crate::branch::{Branch, BranchError, BranchKind, BranchTarget, Code};
 use crate::{Addr, FarBranch};
 
 /// The bytes of NOPs that a compiler left around one function's entry.
@@ -39,6 +39,50 @@ pub trait Patchable: FarBranch {
 
     /// The instruction that is in a branch's place while the function is not redirected, and goes on behind it.
     fn idle(branch: &Code) -> Code;
+
+    /// Whether a function's own slot is one direct branch, in place of which another can be written under CPUs that execute it.
+    /// For an architecture whose branches reach all of the kernel and its modules; elsewhere the slot is one of [`FarBranch`],
+    /// and its literal is written.
+    const SLOT_IS_BRANCH: bool = false;
+}
+
+/// Length in bytes of a function's own slot.
+#[must_use]
+pub const fn slot_len<A: Patchable>() -> usize {
+    if A::SLOT_IS_BRANCH { A::BRANCH_LEN } else { A::SLOT_LEN }
+}
+
+/// Alignment in bytes of a function's own slot.
+#[must_use]
+pub const fn slot_align<A: Patchable>() -> u64 {
+    if A::SLOT_IS_BRANCH { A::REACH.align } else { A::SLOT_ALIGN }
+}
+
+/// A function's own slot at `at`, which goes on at `target`.
+///
+/// # Errors
+///
+/// As [`FarBranch::encode`] or [`FarBranch::slot`].
+pub fn slot<A: Patchable>(at: Addr, target: Addr) -> Result<Code, BranchError> {
+    if A::SLOT_IS_BRANCH {
+        A::encode(BranchKind::Jump, at, target)
+    } else {
+        A::slot(BranchKind::Jump, at, target)
+    }
+}
+
+/// Where the own slot of a function at `at`, the start of `code`, leads; `None` if there is none.
+#[must_use]
+pub fn slot_target<A: Patchable>(at: Addr, code: &[u8]) -> Option<Addr> {
+    if !A::SLOT_IS_BRANCH {
+        return A::slot_target(at, code);
+    }
+    match A::decode(at, code)? {
+        Branch { kind: BranchKind::Jump, target: BranchTarget::Direct(target), len } => {
+            (usize::from(len) == A::BRANCH_LEN).then_some(target)
+        }
+        _ => None,
+    }
 }
 
 /// Where a function's own slot and the branch to it go.
@@ -140,10 +184,10 @@ impl PatchableEntry {
 /// There are too few; the error has the function's name.
 pub fn room<A: Patchable, N>(func: N, function: Addr, before: &[u8], code: &[u8]) -> Result<Room, NoRoom<N>> {
     let entry = PatchableEntry::of_code::<A>(before, code);
-    let (found, align) = (usize::from(entry.before), A::SLOT_ALIGN);
+    let (found, len) = (usize::from(entry.before), slot_len::<A>());
     // The slot that ends nearest to the function.
-    let above = function.wrapping_sub(A::SLOT_LEN as u64) % align;
-    let needed = A::SLOT_LEN + usize::try_from(above).unwrap_or(0);
+    let above = function.wrapping_sub(len as u64) % slot_align::<A>();
+    let needed = len + usize::try_from(above).unwrap_or(0);
     if found < needed {
         return Err(NoRoom { func, at: Lack::Before { found, needed } });
     }
@@ -152,7 +196,7 @@ pub fn room<A: Patchable, N>(func: N, function: Addr, before: &[u8], code: &[u8]
         return Err(NoRoom { func, at: Lack::Entry { found, needed } });
     }
     let one_nop = A::nop(&code[usize::from(entry.after_offset)..]) == Some(A::BRANCH_LEN);
-    Ok(Room { slot: function - A::SLOT_LEN as u64 - above, site: entry.site(function), one_nop })
+    Ok(Room { slot: function - len as u64 - above, site: entry.site(function), one_nop })
 }
 
 /// As [`room`], where the branch can be written under CPUs that may be in the function: in place of one NOP. Also of a function
@@ -177,15 +221,17 @@ pub fn site<A: Patchable, N: Copy>(
 
 /// Where the function at `function` has a slot already.
 fn filled<A: Patchable>(function: Addr, before: &[u8], code: &[u8]) -> Option<Room> {
-    let above = usize::try_from(function.wrapping_sub(A::SLOT_LEN as u64) % A::SLOT_ALIGN).ok()?;
-    let start = before.len().checked_sub(A::SLOT_LEN + above)?;
-    let slot = function - (A::SLOT_LEN + above) as u64;
-    A::slot_target(slot, &before[start..start + A::SLOT_LEN])?;
+    let len = slot_len::<A>();
+    let above = usize::try_from(function.wrapping_sub(len as u64) % slot_align::<A>()).ok()?;
+    let start = before.len().checked_sub(len + above)?;
+    let slot = function - (len + above) as u64;
+    let target = slot_target::<A>(slot, &before[start..start + len])?;
     let pad = A::landing_pad(code);
     let (site, entry) = (function + pad as u64, code.get(pad..)?);
     let branches = A::decode(site, entry)
         .is_some_and(|branch| branch.kind == BranchKind::Jump && branch.target == BranchTarget::Direct(slot));
-    let idle = A::nop(entry) == Some(A::BRANCH_LEN);
+    // Nobody enters it, so it leads behind the entry; a jump that leads elsewhere is another function's.
+    let idle = A::nop(entry) == Some(A::BRANCH_LEN) && target == site + A::BRANCH_LEN as u64;
     (branches || idle).then_some(Room { slot, site, one_nop: true })
 }
 

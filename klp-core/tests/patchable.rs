@@ -59,16 +59,23 @@ fn a_slot_that_was_filled_is_found_again() {
         let entry = |insn: &[u8]| [&[PAD; 1].concat()[..4 * pads], insn, &RET].concat();
         let empty = room::<Arch, _>("f", at, &before, &entry(&NOP)).expect("there is room");
         assert_eq!(site::<Arch, _>("f", at, &before, &entry(&NOP)), Ok(empty), "nothing is filled yet");
-        let slot = Arch::slot(BranchKind::Jump, empty.slot, 0x4000).expect("aligned");
         let start = before.len() - usize::try_from(at - empty.slot).expect("small");
-        before[start..start + Arch::SLOT_LEN].copy_from_slice(slot.as_bytes());
+        let mut lead_to = |target| {
+            let slot = Arch::slot(BranchKind::Jump, empty.slot, target).expect("aligned");
+            before[start..start + Arch::SLOT_LEN].copy_from_slice(slot.as_bytes());
+            before.clone()
+        };
         let branch = |to| Arch::encode(BranchKind::Jump, empty.site, to).expect("in reach");
-        let found = |insn: &[u8]| site::<Arch, _>("f", at, &before, &entry(insn));
-        assert_eq!(found(branch(empty.slot).as_bytes()), Ok(empty), "in use");
-        assert_eq!(found(&NOP), Ok(empty), "not in use any more");
+        let found = |before: &[u8], insn: &[u8]| site::<Arch, _>("f", at, before, &entry(insn));
+        let elsewhere = lead_to(0x4000);
+        assert_eq!(found(&elsewhere, branch(empty.slot).as_bytes()), Ok(empty), "in use");
+        found(&elsewhere, &NOP).expect_err("somebody else's code");
+        let behind = lead_to(empty.site + 4);
+        assert_eq!(found(&behind, branch(empty.slot).as_bytes()), Ok(empty), "a kprobe has kept the branch");
+        assert_eq!(found(&behind, &NOP), Ok(empty), "not in use any more");
         assert_eq!(Arch::idle(&branch(empty.slot)).as_bytes(), NOP);
-        found(branch(0x4000).as_bytes()).expect_err("the branch of somebody else");
-        found(&RET).expect_err("no branch");
+        found(&behind, branch(0x4000).as_bytes()).expect_err("the branch of somebody else");
+        found(&behind, &RET).expect_err("no branch");
         assert!(room::<Arch, _>("f", at, &before, &entry(&NOP)).is_err(), "it is no room");
     }
 }

@@ -175,6 +175,9 @@ extern struct klp_range klp_shim_thunk_text;
 u64 klp_shim_thunk_take(void *redirect, u64 resume);
 void klp_shim_thunk_give(u64 thunk);
 void klp_shim_wait_for_calls(void);
+/* Between them no kprobe comes or goes. May sleep. False: this kernel has no way, and there is nothing to unlock. */
+bool klp_shim_probes_lock(void);
+void klp_shim_probes_unlock(void);
 void klp_slot_debugfs(struct dentry *directory);
 
 bool klp_shim_object_loaded(const char *name);

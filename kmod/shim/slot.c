@@ -8,6 +8,8 @@
 #include <linux/preempt.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
+#include <linux/seq_file.h>
+#include <linux/static_call.h>
 
 #include "hook.h"
 
@@ -69,10 +71,40 @@ void klp_shim_thunk_give(u64 thunk)
 	__clear_bit((thunk - (u64)klp_thunks) / size, klp_thunks_taken);
 }
 
+/*
+ * Nobody else may hold the mutex of kprobes, and kernels without CONFIG_KALLSYMS_ALL do not say where it is. Those who list the places
+ * where none may be, for debugfs, take it first and give it back at the end.
+ */
+DEFINE_STATIC_CALL_NULL(klp_probes_lock, *(void *(*)(struct seq_file *, loff_t *))NULL);
+DEFINE_STATIC_CALL_NULL(klp_probes_unlock, *(void (*)(struct seq_file *, void *))NULL);
+static bool klp_can_lock_probes;
+
+bool klp_shim_probes_lock(void)
+{
+	loff_t first = 0;
+
+	if (klp_can_lock_probes)
+		static_call(klp_probes_lock)(NULL, &first);
+	return klp_can_lock_probes;
+}
+
+void klp_shim_probes_unlock(void)
+{
+	static_call(klp_probes_unlock)(NULL, NULL);
+}
+
 void klp_slot_init(void)
 {
+	u64 lock = klp_shim_lookup("kprobe_blacklist_seq_start");
+	u64 unlock = klp_shim_lookup("kprobe_blacklist_seq_stop");
+
 	klp_shim_thunk_text.start = (u64)klp_thunks;
 	klp_shim_thunk_text.size = klp_thunks_end - klp_thunks;
+	if (!lock || !unlock)
+		return;
+	static_call_update(klp_probes_lock, (void *)(unsigned long)lock);
+	static_call_update(klp_probes_unlock, (void *)(unsigned long)unlock);
+	klp_can_lock_probes = true;
 }
 #else
 const struct klp_regs_layout klp_shim_slot_layout = {
@@ -85,6 +117,15 @@ u64 klp_shim_thunk_take(void *redirect, u64 resume)
 }
 
 void klp_shim_thunk_give(u64 thunk)
+{
+}
+
+bool klp_shim_probes_lock(void)
+{
+	return false;
+}
+
+void klp_shim_probes_unlock(void)
 {
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * Thunks on x86_64. Entered by a return of a slot's retpoline with everything else as at a call: the caller's return address is
+ * Thunks on x86_64. Entered by a slot's jump with everything else as at a call: the caller's return address is
  * on the stack, %rdi, %rsi, %rdx, %rcx, %r8, %r9 and, for variadic functions, %rax hold arguments (psABI 3.2.3); %r11 is free.
  * The block of registers is as slot.c has it.
  */
@@ -20,7 +20,7 @@
 
 	.text
 	.balign	16
-/* No landing pads: a return is not tracked. No function to objtool: its stack at the end is not that of a return. */
+/* No landing pads: direct jumps are not tracked. No function to objtool: its stack at the end is not that of a return. */
 SYM_START(klp_thunks, SYM_L_GLOBAL, SYM_A_NONE)
 	ANNOTATE_NOENDBR
 	.set	index, 0

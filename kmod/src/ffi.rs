@@ -201,6 +201,8 @@ unsafe extern "C" {
     );
     pub(crate) fn klp_shim_ftrace_location(addr: u64) -> u64;
     pub(crate) fn klp_shim_has_probe(site: u64) -> bool;
+    pub(crate) fn klp_shim_probes_lock() -> bool;
+    pub(crate) fn klp_shim_probes_unlock();
     pub(crate) fn klp_shim_read(to: *mut c_void, addr: u64, size: usize) -> bool;
     pub(crate) fn klp_shim_function_size(addr: u64) -> u64;
 

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Functions with a slot of their own: their modules were built with room for it, and ftrace does not know them.
 //!
-//! The entry branches to the slot, and the slot goes on where its literal says: at a thunk, which calls the redirect callback, or
-//! at the replacement. Once filled it stays: a function that is not redirected any more has a slot that leads back to it, so
-//! that whoever has kept the branch, as a kprobe at the entry does, still gets there.
+//! The entry branches to the slot, and the slot goes on at a thunk, which calls the redirect callback, or at the replacement. Once
+//! filled it stays: a function that is not redirected any more has a slot that leads back to it, so that whoever has kept the
+//! branch, as a kprobe at the entry does, still gets there.
 
 use core::ptr::NonNull;
 
 use klp_core::branch::{BranchKind, Code};
 use klp_core::ftrace::PatchSite;
-use klp_core::patchable::Room;
+use klp_core::patchable::{self, Room};
 use klp_core::platform::{Entry, Errno, NoMemory};
 use klp_core::redirect::FuncRedirect;
 use klp_core::{Addr, FarBranch, Patchable};
@@ -32,6 +32,8 @@ pub(crate) struct SlotHook {
 
 /// No space left on device.
 const ENOSPC: Errno = Errno(28);
+/// Operation not supported.
+const EOPNOTSUPP: Errno = Errno(95);
 
 fn write_text(addr: Addr, bytes: &[u8]) -> Result<(), Errno> {
     // SAFETY: no CPU executes these bytes, and they are a module's, which stays while it has a hook.
@@ -78,7 +80,8 @@ impl SlotHook {
     /// # Errors
     ///
     /// It is neither, or there is a kprobe, which would go on as if the entry were what it was when the kprobe came.
-    fn is_on(&self, branch: &Code) -> Result<bool, Errno> {
+    /// None comes while `_no_probes` lives.
+    fn is_on(&self, branch: &Code, _no_probes: &NoProbes) -> Result<bool, Errno> {
         let mut entry = [0; MAX_BRANCH];
         let entry = &mut entry[..Native::BRANCH_LEN];
         // SAFETY: the destination is ours; takes any address.
@@ -96,22 +99,14 @@ impl SlotHook {
 
     pub(crate) fn arm(&mut self) -> Result<(), Errno> {
         let branch = self.branch()?;
-        let is_on = self.is_on(&branch)?;
+        let no_probes = NoProbes::lock()?;
+        let is_on = self.is_on(&branch, &no_probes)?;
         // SAFETY: the FuncRedirect lives until the thunk is given back.
         let thunk = unsafe { ffi::klp_shim_thunk_take(self.redirect.as_ptr().cast(), self.resume) };
         if thunk == 0 {
             return Err(ENOSPC);
         }
-        let armed = if is_on {
-            self.lead_to(thunk)
-        } else {
-            let slot = Native::slot(BranchKind::Jump, self.room.slot, thunk).map_err(|_| Errno::EINVAL);
-            slot.and_then(|slot| {
-                write_text(self.room.slot, slot.as_bytes())?;
-                self.write_rest(&branch)?;
-                self.flip(&branch)
-            })
-        };
+        let armed = if is_on { self.lead_to(thunk) } else { self.fill(thunk, &branch) };
         match armed {
             Ok(()) => self.thunk = thunk,
             // SAFETY: nobody has reached it.
@@ -120,7 +115,30 @@ impl SlotHook {
         armed
     }
 
+    /// Fills the slot, which nobody enters, and switches the entry on. Whatever fails, nobody enters it, and it is no obstacle to
+    /// the next one.
+    fn fill(&self, thunk: Addr, branch: &Code) -> Result<(), Errno> {
+        let slot = |target| patchable::slot::<Native>(self.room.slot, target).map_err(|_| Errno::EINVAL);
+        let (slot, idle) = (slot(thunk)?, slot(self.resume)?);
+        let filled = write_text(self.room.slot, slot.as_bytes())
+            .and_then(|()| self.write_rest(branch))
+            .and_then(|()| self.flip(branch));
+        if filled.is_err() {
+            until_there_is_memory(|| write_text(self.room.slot, idle.as_bytes()));
+        }
+        filled
+    }
+
+    /// Moves the slot, in which CPUs may be.
     fn lead_to(&self, target: Addr) -> Result<(), Errno> {
+        if Native::SLOT_IS_BRANCH {
+            let branch = patchable::slot::<Native>(self.room.slot, target).map_err(|_| Errno::EINVAL)?;
+            let bytes = branch.as_bytes();
+            // SAFETY: a branch and another that may be put in its place (`Patchable::SLOT_IS_BRANCH`).
+            return errno(unsafe {
+                ffi::klp_shim_write_live(self.room.slot, bytes.as_ptr().cast(), bytes.len())
+            });
+        }
         // SAFETY: the slot is there, its literal aligned; the target stays as long as calls are sent there.
         errno(unsafe { ffi::klp_shim_write_literal(self.room.slot + Native::SLOT_LITERAL as u64, target) })
     }
@@ -145,6 +163,7 @@ impl SlotHook {
     /// entered through its slot, or has a kprobe at the entry, is left alone.
     pub(crate) fn flip_often(&self, times: u32) -> Result<(), Errno> {
         let branch = self.branch()?;
+        let _no_probes = NoProbes::lock()?;
         if self.entry != Entry::Slot || self.has_probe() {
             return Ok(());
         }
@@ -167,7 +186,10 @@ impl SlotHook {
         // As the compiler makes it: what does nothing, of a branch to itself.
         let Ok(branch) = self.branch_to(self.room.site) else { return };
         let idle = Native::idle(&branch);
-        if !self.has_probe() {
+        // It could be locked when the hook was armed.
+        if let Ok(_no_probes) = NoProbes::lock()
+            && !self.has_probe()
+        {
             until_there_is_memory(|| self.flip(&idle));
             until_there_is_memory(|| self.write_rest(&idle));
         }
@@ -177,6 +199,25 @@ impl SlotHook {
         // SAFETY: nobody is on the way there.
         unsafe { ffi::klp_shim_thunk_give(self.thunk) };
         (self.thunk, self.entry) = (0, Entry::Callback);
+    }
+}
+
+/// As long as it lives no kprobe comes or goes: one that comes takes a copy of the instruction at its place, before it can be seen,
+/// and would go on with that copy.
+struct NoProbes;
+
+impl NoProbes {
+    /// May sleep.
+    fn lock() -> Result<NoProbes, Errno> {
+        // SAFETY: process context; unlocked when dropped.
+        if unsafe { ffi::klp_shim_probes_lock() } { Ok(NoProbes) } else { Err(EOPNOTSUPP) }
+    }
+}
+
+impl Drop for NoProbes {
+    fn drop(&mut self) {
+        // SAFETY: locked by this task.
+        unsafe { ffi::klp_shim_probes_unlock() }
     }
 }
 

@@ -2,7 +2,7 @@
 //! H10: room at functions, in objects that gcc compiles with each option for it.
 
 use klp_core::branch::{BranchKind, BranchTarget};
-use klp_core::patchable::{Lack, NoRoom, PatchableEntry, room, site};
+use klp_core::patchable::{Lack, NoRoom, PatchableEntry, room, site, slot, slot_align, slot_len};
 use klp_core::{Addr, Architecture};
 use klp_host::patchable::Entry;
 use object::{Object, ObjectSection, ObjectSymbol, RelocationFlags};
@@ -184,12 +184,15 @@ fn fits<A: Architecture>(d: &'static Description) -> Check {
             }
             None => {
                 let room = found.map_err(|error| format!("{what}: {error}"))?;
-                let end = room.slot + A::SLOT_LEN as u64;
+                let end = room.slot + slot_len::<A>() as u64;
                 let inside = room.slot >= at - u64::from(sample.before) && end <= at;
-                ensure!(inside && room.slot.is_multiple_of(A::SLOT_ALIGN), "{what}: at {at:#x} {room:x?}");
+                ensure!(
+                    inside && room.slot.is_multiple_of(slot_align::<A>()),
+                    "{what}: at {at:#x} {room:x?}"
+                );
                 ensure_eq!(room.site, declared(sample, function).site(at), "{what}: the branch");
                 ensure_eq!(room.one_nop, sample.one_nop, "{what}: one NOP at the entry");
-                A::slot(BranchKind::Jump, room.slot, at).map_err(|error| format!("{what}: {error:x?}"))?;
+                slot::<A>(room.slot, at).map_err(|error| format!("{what}: {error:x?}"))?;
                 let branch = A::encode(BranchKind::Jump, room.site, room.slot);
                 let branch = branch.map_err(|error| format!("{what}: {error:x?}"))?;
                 ensure!(branch.as_bytes().len() <= usize::from(sample.after), "{what}: {branch:?}");
@@ -201,8 +204,10 @@ fn fits<A: Architecture>(d: &'static Description) -> Check {
 
 const PROGRAM: &str = include_str!("../programs/patched.c");
 
-/// Where the slot leads: out of a direct branch's reach.
-const FAR: Addr = 0x18_1000_0000;
+/// Where the slot of a program leads: out of a direct branch's reach, unless it is one.
+const fn replacement<A: Architecture>() -> Addr {
+    if A::SLOT_IS_BRANCH { 0x1800_0000 } else { 0x18_1000_0000 }
+}
 
 /// Fills the slot and writes the branch into a program, and runs it before and after.
 fn executed<A: Architecture>(d: &'static Description) -> Check {
@@ -211,7 +216,7 @@ fn executed<A: Architecture>(d: &'static Description) -> Check {
         let tools = Toolchain::new(d.name)?;
         tools.write("patched.c", PROGRAM)?;
         tools.write("arch.S", d.slot.program)?;
-        let far = format!("-Wl,--section-start=.far1={FAR:#x}");
+        let far = format!("-Wl,--section-start=.far1={:#x}", replacement::<A>());
         let args = [&["patched.c", "arch.S", &far], d.no_fpu, sample.options].concat();
         let path = tools.program("patched", &args)?;
         ensure_eq!(tools.emulate("patched")?, "original\n", "{what}");
@@ -225,7 +230,7 @@ fn executed<A: Architecture>(d: &'static Description) -> Check {
         let at = offset(function);
         let before = &program[at - usize::from(sample.before)..at];
         let room = room::<A, _>("patched", function, before, &program[at..]).map_err(|e| e.to_string())?;
-        let slot = A::slot(BranchKind::Jump, room.slot, FAR).map_err(|error| format!("{error:?}"))?;
+        let slot = slot::<A>(room.slot, replacement::<A>()).map_err(|error| format!("{error:?}"))?;
         let branch =
             A::encode(BranchKind::Jump, room.site, room.slot).map_err(|error| format!("{error:?}"))?;
         let (slot_at, site_at) = (offset(room.slot), offset(room.site));
@@ -263,7 +268,7 @@ fn flip<A: Architecture>(d: &'static Description) -> Check {
     );
     for (text, before) in d.text.iter().flat_map(|text| SLOTS.map(|before| (text, before))) {
         let site = text.next_multiple_of(A::SLOT_ALIGN);
-        let slot = site - (A::SLOT_LEN as u64).next_multiple_of(A::SLOT_ALIGN) - before;
+        let slot = site - (slot_len::<A>() as u64).next_multiple_of(A::SLOT_ALIGN) - before;
         let branch = A::encode(BranchKind::Jump, site, slot).map_err(|error| format!("{error:?}"))?;
         let idle = A::idle(&branch);
         let (on, off) = (branch.as_bytes(), idle.as_bytes());
@@ -314,9 +319,10 @@ fn filled<A: Architecture>(d: &'static Description) -> Check {
             Ok(room) => room,
         };
         ensure_eq!(found(&before, &code), Ok(empty), "{what}");
-        let slot = A::slot(BranchKind::Jump, empty.slot, FAR).map_err(|error| format!("{error:?}"))?;
+        let behind = empty.site + A::BRANCH_LEN as u64;
+        let slot = slot::<A>(empty.slot, behind).map_err(|error| format!("{error:?}"))?;
         let start = before.len() - usize::try_from(at - empty.slot).expect("small");
-        before[start..][..A::SLOT_LEN].copy_from_slice(slot.as_bytes());
+        before[start..][..slot_len::<A>()].copy_from_slice(slot.as_bytes());
         ensure_eq!(found(&before, &code), Ok(empty), "{what}, its slot filled");
         let branch =
             A::encode(BranchKind::Jump, empty.site, empty.slot).map_err(|error| format!("{error:?}"))?;
@@ -330,7 +336,7 @@ fn filled<A: Architecture>(d: &'static Description) -> Check {
                 oracle::hex(insn.as_bytes())
             );
         }
-        let elsewhere = A::encode(BranchKind::Jump, empty.site, empty.slot - A::SLOT_ALIGN);
+        let elsewhere = A::encode(BranchKind::Jump, empty.site, empty.slot - slot_align::<A>());
         let elsewhere = elsewhere.map_err(|error| format!("{error:?}"))?;
         code[entry..][..A::BRANCH_LEN].copy_from_slice(elsewhere.as_bytes());
         ensure!(
@@ -382,7 +388,7 @@ fn none<A: Architecture>(d: &'static Description) -> Check {
         let found = PatchableEntry::of_code::<A>(&[], function.code());
         ensure_eq!((found.before, found.after), (0, 0), "room at {}", function.name);
         let refused = room::<A, _>(&*function.name, d.text[0] & !0xfff, &[], function.code());
-        let lack = Lack::Before { found: 0, needed: A::SLOT_LEN };
+        let lack = Lack::Before { found: 0, needed: slot_len::<A>() };
         ensure_eq!(refused, Err(NoRoom { func: &*function.name, at: lack }), "room at {}", function.name);
     }
     Ok(())
