@@ -101,7 +101,9 @@ report begin ""
 
 if [ "$MODE" = shell ]; then
     stty rows "$ROWS" cols "$COLUMNS" <"$CONSOLE"
-    setsid -c sh -l <"$CONSOLE" >"$CONSOLE" 2>&1 9<&-
+    # The end of a session's leader hangs its terminal up, which throws away what has not left yet; so the shell is not the
+    # leader, and the leader waits for its last words.
+    setsid -c sh -c 'sh -l; status=$?; stty -echo; exit $status' <"$CONSOLE" >"$CONSOLE" 2>&1 9<&-
     status=$?
     hold
     finish $status whole
