@@ -162,6 +162,8 @@ fn load_store(code: &mut [u8], value: i64, scale: u32) -> Result<usize, RelocErr
 }
 
 impl Relocate for Arm64 {
+    const ABSOLUTE: u32 = r::ABS64;
+
     fn relocate(relocation: &Relocation, code: &mut [u8]) -> Result<usize, RelocError> {
         let &Relocation { r_type, place, symbol, addend } = relocation;
         let target = symbol.wrapping_add_signed(addend);

@@ -107,6 +107,8 @@ fn store_branch(code: &mut [u8], place: u64, to: u64) -> Result<usize, RelocErro
 }
 
 impl Relocate for Ppc64 {
+    const ABSOLUTE: u32 = r::ADDR64;
+
     /// Another object has another TOC, and only its functions' global entry points are known.
     const SLOT_BETWEEN_OBJECTS: bool = true;
 

@@ -58,6 +58,8 @@ pub mod r_type {
 }
 
 impl Relocate for S390 {
+    const ABSOLUTE: u32 = r_type::R_390_64;
+
     fn relocate(relocation: &Relocation, code: &mut [u8]) -> Result<usize, RelocError> {
         use r_type::*;
         let absolute = relocation.symbol.wrapping_add_signed(relocation.addend);

@@ -38,6 +38,8 @@ pub mod r_type {
 }
 
 impl Relocate for X86_64 {
+    const ABSOLUTE: u32 = r_type::R_X86_64_64;
+
     fn relocate(relocation: &Relocation, code: &mut [u8]) -> Result<usize, RelocError> {
         use r_type::*;
         let absolute = relocation.symbol.wrapping_add_signed(relocation.addend);

@@ -100,13 +100,8 @@ fn patched(entry: &str) -> String {
 
 /// As [`costs`], entered by a slot of the function's own, where the compiler leaves room for one (docs/src/slots.md).
 fn slot_cost(kernel: &Kernel, out: &Path, dirs: &[PathBuf], progress: &Progress) -> Result<Option<u64>> {
-    let room = match kernel.arch.name {
-        "arm64" => (7, 6),
-        "s390" => (16, 3),
-        "x86_64" => (21, 16),
-        _ => return Ok(None),
-    };
-    let options = Options { patchable: Some(room), ..Options::default() };
+    let Ok(room) = &kernel.arch.room else { return Ok(None) };
+    let options = Options { patchable: Some(room.enough), ..Options::default() };
     let built = kbuild::build(kernel, out, dirs, &options, progress)?;
     let klp = built.klp.context("the build made no klp.ko")?;
     let command = format!("set -e; cd {MODULE_DIR}; insmod call_bench.ko; {}", patched("slot"));

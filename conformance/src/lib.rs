@@ -4,9 +4,10 @@
 //! Three suites, each one list of cases for every architecture: [`guest`] runs on real kernels in QEMU, [`host`] checks
 //! facts and encodings against independent disassemblers, [`kselftest`] runs the kernel's own livepatch tests.
 
-pub mod arch;
 pub mod guest;
 pub mod host;
 pub mod image;
 pub mod kselftest;
 pub mod report;
+
+pub use host::arch;

@@ -4,19 +4,20 @@
 //! An input picks one of the host suite's stacks and changes some of its words, or what else a walk starts from. Whatever
 //! they are changed to, a walk neither panics nor hangs, reads nothing off the stacks, has a bounded number of frames,
 //! and is reliable only if its frames are a whole chain by what the words say, as other code reads them
-//! ([`check`]). After a change of one word, no frame is missing in a reliable list, unless that word is a valid one
-//! ([`check_word`]).
+//! (`damage::check`). After a change of one word, no frame is missing in a reliable list, unless that word is a valid one
+//! (`damage::check_word`).
 
-use std::any::TypeId;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::env;
+use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;
-use klp_conformance::host::Description;
-use klp_conformance::host::damage::{check, check_word, survive, values, words_read};
+use klp_conformance::arch::{ARCHITECTURES, Entry};
+use klp_conformance::host::damage::values;
 use klp_conformance::host::stack::Sample;
+use klp_core::Addr;
 use klp_core::unwind::{Cursor, Memory, ReturnTrampoline, Saved, Start, UnwindTable};
-use klp_core::{Addr, Architecture};
 
 /// What is done to a stack.
 #[derive(Arbitrary, Debug)]
@@ -63,19 +64,28 @@ struct Seed {
 }
 
 thread_local! {
-    static SEEDS: RefCell<HashMap<(TypeId, u8, u8), &'static Seed>> = RefCell::default();
+    static SEEDS: RefCell<HashMap<(u8, u8), &'static Seed>> = RefCell::default();
 }
 
 const DEPTHS: [usize; 4] = [1, 2, 4, 8];
 
-fn seed<A: Architecture + 'static>(d: &'static Description, input: &Input) -> &'static Seed {
-    let kinds = d.stacks.kinds;
+/// The architecture whose stacks they are.
+static ARCH: LazyLock<&Entry> = LazyLock::new(|| {
+    let name = env::var("KLP_ARCH").unwrap_or_default();
+    Entry::by_name(&name).unwrap_or_else(|| {
+        let names: Vec<&str> = ARCHITECTURES.iter().map(|entry| entry.name).collect();
+        panic!("KLP_ARCH is '{name}': expected one of {}", names.join(", "))
+    })
+});
+
+fn seed(input: &Input) -> &'static Seed {
+    let kinds = ARCH.description.stacks.kinds;
     let (kind, depth) = (usize::from(input.kind) % kinds.len(), usize::from(input.depth) % DEPTHS.len());
-    let key = (TypeId::of::<A>(), kind as u8, depth as u8);
+    let key = (kind as u8, depth as u8);
     SEEDS.with_borrow_mut(|seeds| {
         *seeds.entry(key).or_insert_with(|| {
             let sample = (kinds[kind].draw)(DEPTHS[depth]);
-            let read = words_read::<A>(&sample).into_iter().collect();
+            let read = (ARCH.walks.words_read)(&sample).into_iter().collect();
             let values = values(&sample);
             Box::leak(Box::new(Seed { sample, read, values }))
         })
@@ -104,8 +114,9 @@ impl Value {
 /// # Panics
 ///
 /// If something does not hold that must.
-pub fn run<A: Architecture + 'static>(description: &'static Description, input: &Input) {
-    let seed = seed::<A>(description, input);
+pub fn run(input: &Input) {
+    let seed = seed(input);
+    let Entry { name, description, walks, .. } = *ARCH;
     let stacks = &description.stacks;
     let mut image = seed.sample.image.clone();
     let mut words = Vec::new();
@@ -152,13 +163,13 @@ pub fn run<A: Architecture + 'static>(description: &'static Description, input: 
             }
         }
     }
-    let result = if tables { survive::<A>(&image) } else { check::<A>(stacks, &image) };
+    let result = if tables { (walks.survive)(&image) } else { (walks.check)(stacks, &image) };
     if let Err(what) = result {
-        panic!("{}: {what}", description.name);
+        panic!("{name}: {what}");
     }
     if let ([(at, word)], 1) = (&words[..], input.changes.len())
-        && let Err(what) = check_word::<A>(stacks, &seed.sample, *at, *word)
+        && let Err(what) = (walks.check_word)(stacks, &seed.sample, *at, *word)
     {
-        panic!("{}: {what}", description.name);
+        panic!("{name}: {what}");
     }
 }

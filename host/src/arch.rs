@@ -6,8 +6,16 @@
 
 use std::fmt;
 
-/// One architecture: its names, and how QEMU runs a stock kernel of it.
-#[derive(Debug, PartialEq, Eq)]
+use klp_arches::{Arm64, Ppc64, S390, X86_64};
+
+use crate::Facts;
+use crate::dump::mmu::{self, PageTables};
+use crate::lint::hardening::{self, Hardening};
+use crate::patchable::Room;
+
+/// One architecture: its names, how QEMU runs a stock kernel of it, and what host tools know of it beside what its crate
+/// states.
+#[derive(Debug)]
 pub struct Arch {
     /// The value of `--arch`, and the suffix of the architecture crate (`arch-NAME`).
     pub name: &'static str,
@@ -25,10 +33,18 @@ pub struct Arch {
     pub triple: &'static str,
     /// The rustc target that kernel objects are compiled for.
     pub rust_target: &'static str,
+    /// The kernel's name for the machine (`UTS_MACHINE`, `uname -m`).
+    pub machine: &'static str,
     /// The Debian package of the cross compiler; `None` where the host's own compiler serves.
     pub gcc_package: Option<&'static str>,
-    /// The ELF machine (`e_machine`) of its modules.
-    pub elf_machine: u16,
+    /// What its crate states.
+    pub facts: Facts,
+    /// The room for slots that its compilers leave at functions (`--patchable`), or why there is none.
+    pub room: Result<Room, &'static str>,
+    /// How its page tables are read; without, memory dumps are refused.
+    pub page_tables: Option<PageTables>,
+    /// How its kernels' hardening is seen in a module's code; without, `klp lint` says that it did not look.
+    pub hardening: Option<Hardening>,
     /// How QEMU runs it.
     pub qemu: Qemu,
 }
@@ -79,8 +95,18 @@ pub static ARCHES: &[Arch] = &[
         flavour: "amd64",
         triple: "x86_64-linux-gnu",
         rust_target: "x86_64-unknown-none",
+        machine: "x86_64",
         gcc_package: None,
-        elf_machine: 62,
+        facts: Facts::of::<X86_64>(),
+        room: Ok(Room {
+            enough: (21, 16),
+            against: |first, second| {
+                (first.checked_sub(second) != Some(5))
+                    .then_some("a branch takes five bytes at the entry: N - M has to be 5, as in 21,16")
+            },
+        }),
+        page_tables: Some(mmu::X86_64),
+        hardening: Some(hardening::X86_64),
         qemu: Qemu {
             binary: "qemu-system-x86_64",
             package: "qemu-system-x86",
@@ -103,8 +129,18 @@ pub static ARCHES: &[Arch] = &[
         flavour: "arm64",
         triple: "aarch64-linux-gnu",
         rust_target: "aarch64-unknown-none-softfloat",
+        machine: "aarch64",
         gcc_package: Some("gcc-aarch64-linux-gnu"),
-        elf_machine: 183,
+        facts: Facts::of::<Arm64>(),
+        room: Ok(Room {
+            enough: (7, 6),
+            against: |first, second| {
+                (first <= second)
+                    .then_some("of N NOPs M are before the function: N has to be more than M, as in 7,6")
+            },
+        }),
+        page_tables: Some(mmu::ARM64),
+        hardening: Some(hardening::ARM64),
         qemu: Qemu {
             binary: "qemu-system-aarch64",
             package: "qemu-system-arm",
@@ -128,8 +164,15 @@ pub static ARCHES: &[Arch] = &[
         flavour: "powerpc64le",
         triple: "powerpc64le-linux-gnu",
         rust_target: "powerpc64le-unknown-linux-gnu",
+        machine: "ppc64le",
         gcc_package: Some("gcc-powerpc64le-linux-gnu"),
-        elf_machine: 21,
+        facts: Facts::of::<Ppc64>(),
+        room: Err(
+            "gcc for ppc64 leaves no room at a function's entry that a branch could go to (it spoils the TOC pointer, gcc bug \
+             99888); its functions are patched through ftrace",
+        ),
+        page_tables: Some(mmu::PPC64),
+        hardening: Some(hardening::PPC64),
         qemu: Qemu {
             binary: "qemu-system-ppc64",
             package: "qemu-system-ppc",
@@ -161,8 +204,12 @@ pub static ARCHES: &[Arch] = &[
         flavour: "s390x",
         triple: "s390x-linux-gnu",
         rust_target: "s390x-unknown-none-softfloat",
+        machine: "s390x",
         gcc_package: Some("gcc-s390x-linux-gnu"),
-        elf_machine: 22,
+        facts: Facts::of::<S390>(),
+        room: Ok(Room { enough: (16, 3), against: |_, _| None }),
+        page_tables: Some(mmu::S390),
+        hardening: Some(hardening::S390),
         qemu: Qemu {
             binary: "qemu-system-s390x",
             package: "qemu-system-misc",
@@ -187,11 +234,24 @@ impl Arch {
         ARCHES.iter().find(|arch| arch.name == name)
     }
 
+    /// Looks an architecture up by the ELF machine of its modules.
+    pub fn by_machine(machine: u16) -> Option<&'static Arch> {
+        ARCHES.iter().find(|arch| arch.facts.elf_machine == machine)
+    }
+
     /// The prefix of the cross tools (`CROSS_COMPILE`), trailing dash included.
     pub fn cross_compile(&self) -> String {
         format!("{}-", self.triple)
     }
 }
+
+impl PartialEq for Arch {
+    fn eq(&self, other: &Arch) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Arch {}
 
 impl fmt::Display for Arch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

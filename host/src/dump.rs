@@ -9,7 +9,7 @@
 mod elf;
 mod kdump;
 mod layout;
-mod mmu;
+pub(crate) mod mmu;
 mod modules;
 mod paging;
 mod physical;
@@ -33,6 +33,7 @@ use object::Object;
 
 use crate::{Failure, Kernel};
 pub use layout::Layout;
+use mmu::PageTables;
 use modules::Module;
 use physical::Physical;
 use space::Space;
@@ -93,15 +94,18 @@ impl Frozen {
         };
         let core = core.map_err(wrong)?;
         let arch = kernel.arch;
-        if let Some(machine) = core.machine.filter(|machine| *machine != arch.elf_machine) {
-            let found = match crate::ARCHES.iter().find(|other| other.elf_machine == machine) {
+        if let Some(machine) = core.machine.filter(|machine| *machine != arch.facts.elf_machine) {
+            let found = match crate::Arch::by_machine(machine) {
                 Some(other) => format!("a dump of {other}"),
                 None => format!("a dump of another architecture (ELF machine {machine})"),
             };
             return Err(wrong(format!("it is {found}, and --arch says {arch}")).into());
         }
-        let locate =
-            mmu::of(arch.elf_machine).with_context(|| format!("nothing is known of {arch}'s page tables"))?;
+        let PageTables(locate) = arch.page_tables.with_context(|| {
+            format!(
+                "dumps of {arch} cannot be read: its page tables are not described (host/src/dump/mmu.rs)"
+            )
+        })?;
         let endian = core.endian;
         let physical = Physical::new(core.memory);
         let info = VmcoreInfo::find(&physical)?.ok_or_else(|| {

@@ -6,7 +6,7 @@
 
 mod exports;
 mod file;
-mod hardening;
+pub(crate) mod hardening;
 mod objects;
 mod patch;
 mod references;
@@ -16,12 +16,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use klp_core::Endian;
 use serde_json::{Value, json};
 
 use crate::kernel::symbols::Symbols;
 use crate::modtree::{Module, Tree};
 use crate::progress::Progress;
-use crate::{ARCHES, Failure, Kernel};
+use crate::{Arch, Failure, Kernel};
 use file::File;
 
 /// How bad a finding is.
@@ -205,7 +206,7 @@ pub fn lint(path: &Path, against: &Against<'_>, progress: &Progress) -> Result<R
     report.findings.extend(exports::check(&file, against)?);
     let patches = patch::declared(&file);
     let config = config(kernel)?;
-    report.findings.extend(hardening::check(&file, &patches, kernel.arch.name, &config));
+    report.findings.extend(hardening::check(&file, &patches, kernel.arch, &config));
     match patches.as_slice() {
         [] => report.findings.push(no_patch(&file)),
         [_] => {}
@@ -234,10 +235,11 @@ pub fn lint(path: &Path, against: &Against<'_>, progress: &Progress) -> Result<R
 /// A module for another machine.
 fn machine(file: &File<'_>, kernel: &Kernel) -> Option<Finding> {
     let found = file.machine();
-    if found == kernel.arch.elf_machine && file.is_little_endian() == (kernel.arch.name != "s390") {
+    let expected = &kernel.arch.facts;
+    if found == expected.elf_machine && file.is_little_endian() == (expected.endian == Endian::Little) {
         return None;
     }
-    let known = ARCHES.iter().find(|arch| arch.elf_machine == found);
+    let known = Arch::by_machine(found);
     let found = known.map_or_else(|| format!("ELF machine {found}"), |arch| arch.name.to_owned());
     Some(Finding::new(
         Severity::Error,

@@ -2,13 +2,7 @@
 //! Room for slots at the functions of a module, as its file says: whether klp.ko could redirect each without ftrace.
 
 use anyhow::{Context, Result, bail};
-use klp_arch_arm64::Arm64;
-use klp_arch_ppc64::Ppc64;
-use klp_arch_s390::S390;
-use klp_arch_x86_64::X86_64;
-use klp_core::Architecture;
 use klp_core::patchable::{Patchable, site, slot_align};
-use object::elf::{EM_AARCH64, EM_PPC64, EM_S390, EM_X86_64};
 use object::read::elf::ElfFile64;
 use object::{Endianness, Object, ObjectSection, ObjectSymbol, SymbolKind};
 
@@ -16,6 +10,15 @@ use crate::{Arch, Failure};
 
 /// The symbol of what `kmod/patchable.S` puts into a module that is compiled with room.
 const DECLARED: &str = "klp_patchable";
+
+/// What is known of the room for slots that an architecture's compilers leave (docs/src/slots.md).
+#[derive(Debug)]
+pub struct Room {
+    /// Numbers for `--patchable` that leave room for one slot.
+    pub enough: (u16, u16),
+    /// What there is to say against two numbers.
+    pub against: fn(u16, u16) -> Option<&'static str>,
+}
 
 /// A function, and what keeps a slot from fitting if something does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,24 +36,14 @@ pub struct Entry {
 /// There is none, for the reason that the error says.
 pub fn allow(arch: &Arch, (first, second): (u16, u16)) -> Result<(), Failure> {
     let asked = format!("--patchable {first},{second}");
-    let message = match arch.name {
-        Ppc64::NAME => format!(
-            "{asked}: gcc for {} leaves no room at a function's entry that a branch could go to (it spoils the TOC pointer, gcc \
-             bug 99888); its functions are patched through ftrace",
-            arch.name
-        ),
-        X86_64::NAME if first.checked_sub(second) != Some(5) => {
-            format!(
-                "{asked}: on {} a branch takes five bytes at the entry: N - M has to be 5, as in 21,16",
-                arch.name
-            )
-        }
-        Arm64::NAME if first <= second => {
-            format!("{asked}: of N NOPs M are before the function: N has to be more than M, as in 7,6")
-        }
-        _ => return Ok(()),
+    let against = match &arch.room {
+        Ok(room) => match (room.against)(first, second) {
+            Some(against) => against,
+            None => return Ok(()),
+        },
+        Err(why) => why,
     };
-    Err(Failure::Usage(message))
+    Err(Failure::Usage(format!("{asked}, on {arch}: {against}")))
 }
 
 /// Every function of a module that says that it was compiled with room; `None` of one that does not. Those that are freed when
@@ -61,16 +54,14 @@ pub fn allow(arch: &Arch, (first, second): (u16, u16)) -> Result<(), Failure> {
 /// It is no ELF file of an architecture that the SDK knows.
 pub fn entries(module: &[u8]) -> Result<Option<Vec<Entry>>> {
     let elf = ElfFile64::<Endianness>::parse(module).context("not a 64-bit ELF file")?;
-    match elf.elf_header().e_machine.get(elf.endian()) {
-        EM_X86_64 => of::<X86_64>(&elf),
-        EM_AARCH64 => of::<Arm64>(&elf),
-        EM_PPC64 => of::<Ppc64>(&elf),
-        EM_S390 => of::<S390>(&elf),
-        other => bail!("it is for a machine that the SDK does not know (ELF machine {other})"),
+    let machine = elf.elf_header().e_machine.get(elf.endian());
+    match Arch::by_machine(machine) {
+        Some(arch) => (arch.facts.entries)(&elf),
+        None => bail!("it is for a machine that the SDK does not know (ELF machine {machine})"),
     }
 }
 
-fn of<A: Patchable>(elf: &ElfFile64<'_, Endianness>) -> Result<Option<Vec<Entry>>> {
+pub(crate) fn of<A: Patchable>(elf: &ElfFile64<'_, Endianness>) -> Result<Option<Vec<Entry>>> {
     let Some(declared) = elf.symbols().find(|symbol| symbol.name() == Ok(DECLARED)) else { return Ok(None) };
     let section = declared.section_index().context("klp_patchable is not in the module")?;
     let data = elf.section_by_index(section)?.data()?;

@@ -274,8 +274,10 @@ fn a_refusal_has_its_reason(kernel: &Kernel) -> Result<()> {
     let foreign = dir.path().join("foreign.ko");
     let mut elf = fs::read(provoke(kernel)?)?;
     // e_machine, in the module's own byte order: any other architecture's number.
-    let machine =
-        ARCHES.iter().map(|arch| arch.elf_machine).find(|&machine| machine != kernel.arch.elf_machine);
+    let machine = ARCHES
+        .iter()
+        .map(|arch| arch.facts.elf_machine)
+        .find(|&machine| machine != kernel.arch.facts.elf_machine);
     let machine = machine.context("there is one architecture only")?;
     let bytes = if elf[5] == 1 { machine.to_le_bytes() } else { machine.to_be_bytes() };
     elf[18..20].copy_from_slice(&bytes);

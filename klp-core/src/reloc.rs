@@ -66,6 +66,9 @@ pub enum ByWay {
 
 /// How an architecture's relocations are applied.
 pub trait Relocate {
+    /// The type of a doubleword that holds an address.
+    const ABSOLUTE: u32;
+
     /// Whether a branch to another object goes through a slot even if it is in reach.
     const SLOT_BETWEEN_OBJECTS: bool = false;
 

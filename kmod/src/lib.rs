@@ -38,15 +38,4 @@ mod tasks;
 mod universe;
 mod write_text;
 
-cfg_if::cfg_if! {
-    // The one place that picks the architecture.
-    if #[cfg(target_arch = "x86_64")] {
-        use klp_arch_x86_64::X86_64 as Native;
-    } else if #[cfg(target_arch = "aarch64")] {
-        use klp_arch_arm64::Arm64 as Native;
-    } else if #[cfg(target_arch = "powerpc64")] {
-        use klp_arch_ppc64::Ppc64 as Native;
-    } else if #[cfg(target_arch = "s390x")] {
-        use klp_arch_s390::S390 as Native;
-    }
-}
+use klp_arches::Native;

@@ -7,13 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use klp_arch_arm64::Arm64;
-use klp_arch_ppc64::Ppc64;
-use klp_arch_s390::S390;
-use klp_arch_x86_64::X86_64;
+use klp_conformance::arch::Entry;
+use klp_conformance::image::Image;
 use klp_conformance::image::fixture::Fixture;
-use klp_conformance::image::{self, Image};
-use klp_core::Architecture;
 use klp_core::unwind::{self, Found, Frame, ReturnTrampoline, Unreliable};
 use klp_host::dump::{Frozen, Layout, Task};
 use klp_host::{Kernel, Progress, doctor};
@@ -59,12 +55,12 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let kernel = args.target.resolve(&progress)?;
     doctor::ensure(kernel.arch, doctor::Task::Build, &progress)?;
     let layout = Layout::build(&kernel, &default_out(&kernel).join("layout"), &progress)?;
-    let walk =
-        walker(kernel.arch.name).with_context(|| format!("nothing is known of {}'s stacks", kernel.arch))?;
+    let entry = Entry::by_name(kernel.arch.name)
+        .with_context(|| format!("nothing is known of {}'s stacks", kernel.arch))?;
     let frozen = progress.phase(format!("reading {}", args.dump.display()), |_| {
         Frozen::open(&args.dump, &kernel, layout, args.vmlinux.as_deref())
     })?;
-    let walks: Vec<Walk<'_>> = frozen.tasks().iter().map(|task| walk(&frozen, task)).collect();
+    let walks: Vec<Walk<'_>> = frozen.tasks().iter().map(|task| Walk::new(entry, &frozen, task)).collect();
     if let Some(dir) = &args.record {
         let count = record(dir, &walks, &frozen, &kernel)?;
         progress.note(&format!("recorded {count} stacks in {}", dir.display()));
@@ -80,20 +76,6 @@ pub(crate) fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Walks a task's stack in a dump.
-type Walker = for<'a> fn(&'a Frozen, &'a Task) -> Walk<'a>;
-
-/// The walker of the architecture with this name.
-fn walker(arch: &str) -> Option<Walker> {
-    let walkers: [(&str, Walker); 4] = [
-        (X86_64::NAME, Walk::new::<X86_64>),
-        (Arm64::NAME, Walk::new::<Arm64>),
-        (Ppc64::NAME, Walk::new::<Ppc64>),
-        (S390::NAME, Walk::new::<S390>),
-    ];
-    walkers.into_iter().find(|(name, _)| *name == arch).map(|(_, walker)| walker)
-}
-
 /// A walk, done.
 struct Walk<'a> {
     task: &'a Task,
@@ -104,14 +86,14 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn new<'a, A: Architecture>(frozen: &'a Frozen, task: &'a Task) -> Walk<'a> {
+    fn new<'a>(entry: &Entry, frozen: &'a Frozen, task: &'a Task) -> Walk<'a> {
         let view = frozen.view(task);
         let (start, stacks) = match view.start() {
             Ok(start) => start,
             Err(reason) => return Walk { task, frames: Vec::new(), verdict: Err(reason), image: None },
         };
         let walked = unwind::Task { start, stacks: &stacks, bottom: task.bottom };
-        let (image, frames, verdict) = image::record::<A>(&walked, &view, frozen.code_ranges());
+        let (image, frames, verdict) = (entry.walks.record)(&walked, &view, frozen.code_ranges());
         Walk { task, frames, verdict, image: Some(image) }
     }
 

@@ -1,7 +1,101 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! What the host suite is told about each architecture, one file each.
+//! The architectures that the suites know: what the host suite is told about each, one file each, and their table.
 
 pub mod arm64;
 pub mod ppc64;
 pub mod s390;
 pub mod x86_64;
+
+use std::collections::BTreeSet;
+
+use klp_arches::{Arm64, Ppc64, S390, X86_64};
+use klp_core::platform::Range;
+use klp_core::unwind::{Code, Frame, Task, Unreliable};
+use klp_core::{Addr, Architecture};
+use klp_host::dump::View;
+
+use super::stack::{Sample, Stacks, Walked};
+use super::{Case, Check, Description, damage};
+use crate::image::{self, Image};
+use crate::report::CaseResult;
+
+/// Every architecture, in the order of [`klp_host::ARCHES`].
+pub static ARCHITECTURES: &[Entry] = &[
+    entry::<X86_64>(&x86_64::DESCRIPTION),
+    entry::<Arm64>(&arm64::DESCRIPTION),
+    entry::<Ppc64>(&ppc64::DESCRIPTION),
+    entry::<S390>(&s390::DESCRIPTION),
+];
+
+/// One architecture.
+#[derive(Debug)]
+pub struct Entry {
+    /// The name that `--arch` takes.
+    pub name: &'static str,
+    /// What the host suite is told about it.
+    pub description: &'static Description,
+    /// Its stack walks.
+    pub walks: Walks,
+    cases: fn(&'static Description) -> Vec<Case>,
+}
+
+/// Stack walks of an architecture that is known when the program runs.
+#[derive(Debug)]
+pub struct Walks {
+    /// [`image::record`], in a memory dump.
+    pub record: Record,
+    /// [`damage::survive`].
+    pub survive: fn(&Image) -> Result<Walked, String>,
+    /// [`damage::check`].
+    pub check: fn(&Stacks, &Image) -> Result<Walked, String>,
+    /// [`damage::check_word`].
+    pub check_word: fn(&Stacks, &Sample, Addr, u64) -> Check,
+    /// [`damage::words_read`].
+    pub words_read: fn(&Sample) -> BTreeSet<Addr>,
+}
+
+type Record = fn(&Task<'_>, &View<'_>, &[(Range, Code)]) -> (Image, Vec<Frame>, Result<(), Unreliable>);
+
+const fn entry<A: Architecture>(description: &'static Description) -> Entry {
+    let walks = Walks {
+        record: |task, view, code| image::record::<A>(task, view, code),
+        survive: damage::survive::<A>,
+        check: damage::check::<A>,
+        check_word: damage::check_word::<A>,
+        words_read: damage::words_read::<A>,
+    };
+    Entry { name: A::NAME, description, walks, cases: super::cases::<A> }
+}
+
+impl Entry {
+    /// The architecture of this name.
+    pub fn by_name(name: &str) -> Option<&'static Entry> {
+        ARCHITECTURES.iter().find(|entry| entry.name == name)
+    }
+
+    /// The cases of the host suite.
+    pub fn host_cases(&self) -> Vec<Case> {
+        (self.cases)(self.description)
+    }
+
+    /// Runs the cases of the host suite that the filter names, or all of them, and hands on each result as it comes.
+    pub fn run_host(&self, filter: Option<&str>, mut each: impl FnMut(CaseResult)) {
+        for case in self.host_cases() {
+            if filter.is_none_or(|filter| case.matches(filter)) {
+                each(case.run(self.description));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_that_of_the_host_tools() {
+        let names: Vec<&str> = ARCHITECTURES.iter().map(|entry| entry.name).collect();
+        let host: Vec<&str> = klp_host::ARCHES.iter().map(|arch| arch.name).collect();
+        assert_eq!(names, host);
+    }
+}

@@ -63,10 +63,10 @@ fn scan_bytes(bytes: &[u8], description: &Description) -> Result<Scan> {
     let arch = klp_host::Arch::by_name(description.name).context("no such architecture")?;
     let machine = machine(bytes, file.is_little_endian());
     ensure!(
-        machine == arch.elf_machine,
+        machine == arch.facts.elf_machine,
         "expected code of {} (ELF machine {}), found ELF machine {machine}",
         arch.name,
-        arch.elf_machine
+        arch.facts.elf_machine
     );
     let oracle = (description.oracle)();
     let mut scan = Scan::default();

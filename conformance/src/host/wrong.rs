@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 
-use klp_arch_ppc64::Ppc64;
+use klp_arches::Ppc64;
 use klp_core::branch::{Branch, BranchError, BranchKind, BranchTarget, Code, FarBranch, Reach};
 use klp_core::ftrace::{
     FtraceRedirect, PatchSite, Redirected, Registers, RegsLayout, RegsNeeded, ReturnFrame, SiteError,
@@ -198,6 +198,7 @@ impl Patchable for Wrong {
 }
 
 impl Relocate for Wrong {
+    const ABSOLUTE: u32 = Ppc64::ABSOLUTE;
     const SLOT_BETWEEN_OBJECTS: bool = Ppc64::SLOT_BETWEEN_OBJECTS;
 
     fn relocate(relocation: &Relocation, code: &mut [u8]) -> Result<usize, RelocError> {
@@ -285,7 +286,7 @@ impl Unwind for Wrong {
     }
 }
 
-/// What is wrong, and the case that finds it. Not here: cases that compare a constant (H1.1 to H1.3, H2.1) or a golden file
+/// What is wrong, and the case that finds it. Not here: cases that compare a constant (H1.1 to H1.3, H2.1, H7.12) or a golden file
 /// (H3.6, H4.2), that ask klp-core, its walker or the compiler
 /// (H6, H8.4.2.3, H8.4.3.2, H8.4.4.3, H9, H10.5), that ppc64 is not asked (H3.5, H8.3.1, H8.4.5.1, H10.6), and that
 /// finds by chance what H3.1 finds always (H3.9).

@@ -14,10 +14,10 @@ use std::os::unix::fs::FileExt;
 use anyhow::{Context, Result, bail, ensure};
 use klp_core::Endian;
 use klp_core::platform::Range;
-use object::elf;
 
 use super::elf::{Dumped, Note};
 use super::physical::Source;
+use crate::ARCHES;
 
 /// What each of the two kinds of file starts with.
 const FLAT: &[u8] = b"makedumpfile\0";
@@ -137,14 +137,8 @@ fn read(file: File) -> Result<Dumped> {
     ensure!(block.is_power_of_two() && (4096..=1 << 16).contains(&block), "pages of {block} bytes");
     let name: Vec<u8> = header[MACHINE..MACHINE + 65].iter().copied().take_while(|byte| *byte != 0).collect();
     let name = String::from_utf8_lossy(&name).to_lowercase();
-    let machine = match name.as_str() {
-        "x86_64" => Some(elf::EM_X86_64),
-        "aarch64" => Some(elf::EM_AARCH64),
-        "s390x" => Some(elf::EM_S390),
-        _ if name.starts_with("ppc64") => Some(elf::EM_PPC64),
-        // QEMU does not say.
-        _ => None,
-    };
+    // QEMU does not say.
+    let machine = ARCHES.iter().find(|arch| arch.machine == name).map(|arch| arch.facts.elf_machine);
     let bitmaps = 1 + field(SUB_HEADER_BLOCKS)?;
     let blocks = field(BITMAP_BLOCKS)?;
     // Two bitmaps: the pages of the machine, and those that are in the file.
@@ -270,6 +264,8 @@ impl Source for Memory {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+
+    use object::elf;
 
     use super::*;
 

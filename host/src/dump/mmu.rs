@@ -7,20 +7,14 @@ use super::elf::Note;
 use super::paging::{Entry, Level, Tables};
 use super::vmcoreinfo::VmcoreInfo;
 
-/// Where a kernel's own page tables are, for one architecture.
-pub(crate) type Locate = fn(&VmcoreInfo, &[Note]) -> Result<Tables, String>;
+/// Where a kernel's own page tables are, and what their entries say, for one architecture.
+#[derive(Clone, Copy, Debug)]
+pub struct PageTables(pub(crate) fn(&VmcoreInfo, &[Note]) -> Result<Tables, String>);
 
-/// By `e_machine`.
-pub(crate) fn of(machine: u16) -> Option<Locate> {
-    MMUS.iter().find(|(number, _)| *number == machine).map(|(_, locate)| *locate)
-}
-
-const MMUS: &[(u16, Locate)] = &[
-    (object::elf::EM_X86_64, x86_64),
-    (object::elf::EM_AARCH64, arm64),
-    (object::elf::EM_PPC64, ppc64),
-    (object::elf::EM_S390, s390),
-];
+pub(crate) const X86_64: PageTables = PageTables(x86_64);
+pub(crate) const ARM64: PageTables = PageTables(arm64);
+pub(crate) const PPC64: PageTables = PageTables(ppc64);
+pub(crate) const S390: PageTables = PageTables(s390);
 
 fn lacks(what: &str) -> String {
     format!("the kernel's VMCOREINFO has no {what}, so its page tables cannot be found")

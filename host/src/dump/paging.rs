@@ -152,7 +152,7 @@ mod tests {
     use klp_core::platform::Range;
 
     use super::super::elf::Note;
-    use super::super::mmu;
+    use super::super::mmu::{self, PageTables};
     use super::super::physical::Source;
     use super::super::vmcoreinfo::VmcoreInfo;
     use super::*;
@@ -184,10 +184,10 @@ mod tests {
         Physical::new(Box::new(Words(words.to_vec(), endian, Range { start: 0, size: 1 << 20 })))
     }
 
-    fn tables(machine: u16, info: &str, notes: &[Note]) -> Tables {
+    fn tables(PageTables(locate): PageTables, info: &str, notes: &[Note]) -> Tables {
         let info = format!("OSRELEASE=6\nPAGESIZE=4096\nSYMBOL(_stext)=0\n{info}");
         let info = VmcoreInfo::parse(&info).expect("text");
-        mmu::of(machine).expect("known")(&info, notes).expect("tables")
+        locate(&info, notes).expect("tables")
     }
 
     /// That a page, or a larger mapping, is where it should be, nothing is beside it, and listing finds the same.
@@ -220,7 +220,7 @@ mod tests {
                 (at + 0x2008, 0x4000_0083),
             ]
         };
-        let tables = |five: &str| tables(object::elf::EM_X86_64, &format!("{info}{five}\n"), &[]);
+        let tables = |five: &str| tables(mmu::X86_64, &format!("{info}{five}\n"), &[]);
         check(&tables("0"), &memory(&four(0x1_1000), Endian::Little), &[page, large]);
         let mut words = vec![(0x1_1ff8, 0x1_2003)];
         words.extend(four(0x1_2000));
@@ -241,7 +241,7 @@ mod tests {
         ];
         let page = Mapping { start: 0xffff_8000_0000_1000, size: 4096, addr: 0x7_7000, exec: false };
         let block = Mapping { start: 0xffff_8000_0020_0000, size: 2 << 20, addr: 0x4020_0000, exec: true };
-        check(&tables(object::elf::EM_AARCH64, info, &[]), &memory(&words, Endian::Little), &[page, block]);
+        check(&tables(mmu::ARM64, info, &[]), &memory(&words, Endian::Little), &[page, block]);
     }
 
     #[test]
@@ -259,7 +259,7 @@ mod tests {
         ];
         let linear = Mapping { start: 0xc000_0000_0000_0000, size: 1 << 30, addr: 0x4000_0000, exec: true };
         let page = Mapping { start: 0xc008_0000_0000_2000, size: 4096, addr: 0x7_7000, exec: false };
-        check(&tables(object::elf::EM_PPC64, info, &[]), &memory(&words, Endian::Big), &[linear, page]);
+        check(&tables(mmu::PPC64, info, &[]), &memory(&words, Endian::Big), &[linear, page]);
     }
 
     #[test]
@@ -275,6 +275,6 @@ mod tests {
         words.extend((0..256).filter(|i| *i != 1).map(|i| (0x8800 + 8 * i, 0x400)));
         let page = Mapping { start: 0x1000, size: 4096, addr: 0x7_7000, exec: false };
         let segment = Mapping { start: 0x10_0000, size: 1 << 20, addr: 0x10_0000, exec: true };
-        check(&tables(object::elf::EM_S390, "", &notes), &memory(&words, Endian::Big), &[page, segment]);
+        check(&tables(mmu::S390, "", &notes), &memory(&words, Endian::Big), &[page, segment]);
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use super::vmlinux::Vmlinux;
-use crate::relocate::Facts;
+use crate::{Arch, Facts};
 
 use klp_patch::abi::{KLP_RELOCATIONS_FORMAT, KlpRelocations};
 use object::build::Id;
@@ -106,8 +106,8 @@ pub(super) fn convert(
         return Ok(None);
     }
     let mut builder = Builder::read(module)?;
-    let facts =
-        Facts::for_machine(builder.header.e_machine).ok_or(Error::Machine(builder.header.e_machine))?;
+    let machine = builder.header.e_machine;
+    let facts = &Arch::by_machine(machine).ok_or(Error::Machine(machine))?.facts;
     let declared = declarations(&mut builder)?;
     let symbols = not_exported(&builder, exported, &declared);
     if symbols.is_empty() {
@@ -122,12 +122,12 @@ pub(super) fn convert(
     if descriptors.is_empty() {
         return Err(Error::NoPatch(symbols.into_iter().map(|(_, name)| name).collect()));
     }
-    let found = References::in_module(&builder, &facts, &symbols)?;
+    let found = References::in_module(&builder, facts, &symbols)?;
     for (id, _) in &symbols {
         builder.symbols.get_mut(*id).delete = true;
     }
     let tables = Tables::of(&builder, &symbols, &declared, vmlinux, &found);
-    tables.write(&mut builder, &facts, &descriptors);
+    tables.write(&mut builder, facts, &descriptors);
     let mut module = Vec::new();
     builder.write(&mut module)?;
     let stands_for = |name: &str| stands_for(&declared, name);

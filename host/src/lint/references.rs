@@ -14,7 +14,7 @@ use super::patch::Declared;
 use super::{Finding, Severity};
 use crate::kernel::symbols::Symbols;
 use crate::modtree::Module;
-use crate::relocate::Facts;
+use crate::{Arch, Facts};
 
 /// A symbol that the patch refers to.
 struct Symbol<'a> {
@@ -52,7 +52,8 @@ pub(super) fn check(
     lists_data: bool,
     object: &dyn Fn(&str) -> Result<Option<Module>>,
 ) -> Result<Vec<Finding>> {
-    let (Some(recorded), Some(facts)) = (recorded(file), Facts::for_machine(file.machine())) else {
+    let (Some(recorded), Some(Arch { facts, .. })) = (recorded(file), Arch::by_machine(file.machine()))
+    else {
         return Ok(Vec::new());
     };
     let mut findings = Vec::new();
@@ -75,9 +76,9 @@ pub(super) fn check(
         findings.extend(found.map(|finding| finding.about(symbol.object.unwrap_or("vmlinux"), symbol.name)));
         addrs.push(addr);
     }
-    findings.extend(slots(&recorded, &facts));
+    findings.extend(slots(&recorded, facts));
     if let Some(modules) = symbols.modules() {
-        findings.extend(out_of_reach(file, &recorded, &facts, &addrs, modules));
+        findings.extend(out_of_reach(file, &recorded, facts, &addrs, modules));
     }
     Ok(findings)
 }

@@ -151,6 +151,7 @@ impl<const STUB: bool> Patchable for Toy<STUB> {
 }
 
 impl<const STUB: bool> Relocate for Toy<STUB> {
+    const ABSOLUTE: u32 = 0;
     const SLOT_BETWEEN_OBJECTS: bool = STUB;
 
     fn relocate(relocation: &Relocation, code: &mut [u8]) -> Result<usize, RelocError> {

@@ -38,7 +38,8 @@ pub(super) fn cases<A: Architecture>(d: &'static Description) -> Vec<Case> {
 fn names<A: Architecture>(d: &'static Description) -> Check {
     ensure_eq!(A::NAME, d.name, "Architecture::NAME");
     let arch = Arch::by_name(A::NAME).ok_or_else(|| format!("klp_host::ARCHES has no '{}'", A::NAME))?;
-    ensure_eq!(A::ELF_MACHINE, arch.elf_machine, "Architecture::ELF_MACHINE");
+    ensure_eq!(A::ELF_MACHINE, arch.facts.elf_machine, "Architecture::ELF_MACHINE");
+    ensure_eq!(A::ENDIAN, arch.facts.endian, "Architecture::ENDIAN");
     Ok(())
 }
 

@@ -47,6 +47,7 @@ pub(super) fn cases<A: Architecture>(d: &'static Description) -> Vec<Case> {
             "docs/src/relocations.md",
             table::documented::<A>,
         ),
+        Case::new("H7.12", "relocation.doublewords_with_addresses_have_that_type", manual, absolute::<A>),
     ]
 }
 
@@ -370,5 +371,16 @@ fn branches<A: Architecture>(d: &'static Description) -> Check {
         ensure_eq!(A::is_branch(object.r_type), sample.is_branch, "{}", object.name);
     }
     ensure!(d.relocations.iter().any(|sample| sample.is_branch), "no relocation is a branch");
+    Ok(())
+}
+
+/// The type that the assembler uses for a doubleword with an address; the descriptors of patches' relocations are such.
+fn absolute<A: Architecture>(d: &'static Description) -> Check {
+    let tools = Toolchain::new(d.name)?;
+    let bytes = read(&tools.assemble("absolute", ".data\n.quad sym\n")?)?;
+    let file = ::object::File::parse(&*bytes).map_err(|error| error.to_string())?;
+    let data = file.section_by_name(".data").ok_or("the object has no data")?;
+    let types: Vec<RelocationFlags> = data.relocations().map(|(_, relocation)| relocation.flags()).collect();
+    ensure_eq!(types, [RelocationFlags::Elf { r_type: A::ABSOLUTE }], "Relocate::ABSOLUTE");
     Ok(())
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Branch targets, signed return addresses, frame records.
 
-use super::{Config, Rule, words};
+use super::{Config, File, Finding, Rule, words};
 
 /// What may be first where an indirect branch arrives (Arm ARM C6.2, "BTI", "PACIASP"): `bti c`, `bti jc`, `paciasp`, `pacibsp`.
 const LANDING_PADS: [u32; 4] = [0xd503_245f, 0xd503_24df, 0xd503_233f, 0xd503_237f];
 /// `paciasp`.
 const SIGNS: u32 = 0xd503_233f;
 
-pub(super) fn rules(config: &Config<'_>) -> Vec<Rule> {
+pub(super) fn rules(_: &File<'_>, config: &Config<'_>, _: &mut Vec<Finding>) -> Vec<Rule> {
     let mut rules = vec![Rule {
         check: "frame-record",
         expected: "every function that calls makes a frame record (stp x29, x30), or stacks cannot be walked through it",

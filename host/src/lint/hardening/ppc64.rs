@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! The back chain.
 
-use super::{Function, Rule, words};
+use super::{Config, File, Finding, Function, Rule, words};
 
-pub(super) fn rules() -> Vec<Rule> {
+pub(super) fn rules(_: &File<'_>, _: &Config<'_>, _: &mut Vec<Finding>) -> Vec<Rule> {
     vec![Rule {
         check: "back-chain",
         expected: "every function that calls makes a stack frame (stdu r1), or stacks cannot be walked through it",

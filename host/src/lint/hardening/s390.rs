@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Expolines, and the back chain.
 
-use super::{Config, Function, Rule};
+use super::{Config, File, Finding, Function, Rule};
 
-pub(super) fn rules(config: &Config<'_>) -> Vec<Rule> {
+pub(super) fn rules(_: &File<'_>, config: &Config<'_>, _: &mut Vec<Finding>) -> Vec<Rule> {
     let mut rules = vec![Rule {
         check: "back-chain",
         expected: "every function that calls stores a back chain (stg), or stacks cannot be walked through it",

@@ -1,19 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! What the architecture crates know of relocations, chosen by the machine that a file is for.
+//! What an architecture's crate states, for code that learns which architecture it is about when it runs: the fields of
+//! [`klp_core::Architecture`] that host tools ask for, and its functions, instantiated.
 
+use anyhow::Result;
 use klp_core::reloc::{RelocError, Relocation};
 use klp_core::slots::{self, Destination, SlotArea};
-use klp_core::{Addr, FarBranch, Relocate};
-use object::elf::{
-    EM_AARCH64, EM_PPC64, EM_S390, EM_X86_64, R_390_64, R_AARCH64_ABS64, R_PPC64_ADDR64, R_X86_64_64,
-};
+use klp_core::{Addr, Architecture, Endian};
+use object::Endianness;
+use object::read::elf::ElfFile64;
+
+use crate::patchable;
 
 /// Applies a relocation to the bytes at its place.
 type Apply = fn(&Relocation, &mut [u8], Addr, &mut [Option<Addr>]) -> Result<(), RelocError>;
 
-/// An architecture's relocations.
-pub(crate) struct Facts {
-    /// A doubleword that holds an address.
+/// The functions of a module, and whether each has room.
+type Entries = fn(&ElfFile64<'_, Endianness>) -> Result<Option<Vec<patchable::Entry>>>;
+
+/// What an architecture's crate states.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// The ELF machine (`e_machine`) of its modules.
+    pub elf_machine: u16,
+    /// The byte order of its data.
+    pub endian: Endian,
+    /// The relocation type of a doubleword that holds an address.
     pub(crate) absolute: u32,
     /// Bytes that a slot takes.
     pub(crate) slot_len: usize,
@@ -26,23 +37,17 @@ pub(crate) struct Facts {
     /// Applies a relocation against another object's symbol to the bytes at its place, as `klp.ko` does. The slots are at that
     /// address, and lead where the slice says.
     pub(crate) apply: Apply,
+    /// The functions of a module that was compiled with room for slots.
+    pub(crate) entries: Entries,
 }
 
 impl Facts {
-    /// What is known of an ELF machine; `None` if nothing is.
-    pub(crate) fn for_machine(machine: u16) -> Option<Facts> {
-        match machine {
-            EM_X86_64 => Some(Facts::of::<klp_arch_x86_64::X86_64>(R_X86_64_64)),
-            EM_AARCH64 => Some(Facts::of::<klp_arch_arm64::Arm64>(R_AARCH64_ABS64)),
-            EM_PPC64 => Some(Facts::of::<klp_arch_ppc64::Ppc64>(R_PPC64_ADDR64)),
-            EM_S390 => Some(Facts::of::<klp_arch_s390::S390>(R_390_64)),
-            _ => None,
-        }
-    }
-
-    fn of<A: FarBranch + Relocate>(absolute: u32) -> Facts {
+    /// What `A` states.
+    pub const fn of<A: Architecture>() -> Facts {
         Facts {
-            absolute,
+            elf_machine: A::ELF_MACHINE,
+            endian: A::ENDIAN,
+            absolute: A::ABSOLUTE,
             slot_len: A::SLOT_LEN,
             type_name: A::type_name,
             is_branch: A::is_branch,
@@ -56,6 +61,7 @@ impl Facts {
                 let mut slots = SlotArea::<A>::resume(slots_at, targets).map_err(misaligned)?;
                 slots.relocate(relocation, true, code).map(|_| ())
             },
+            entries: patchable::of::<A>,
         }
     }
 }
