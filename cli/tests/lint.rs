@@ -30,7 +30,12 @@ fn build(arch: &Arch, dir: &Path, name: &str, source: &str) -> PathBuf {
     let patch = dir.join(name);
     fs::create_dir_all(&patch).expect("directory");
     fs::write(patch.join(format!("{name}.c")), source).expect("source");
-    let out = dir.join("out");
+    build_dir(arch, dir, name)
+}
+
+/// Builds the module whose files are in the directory of this name.
+fn build_dir(arch: &Arch, dir: &Path, name: &str) -> PathBuf {
+    let (patch, out) = (dir.join(name), dir.join("out"));
     let built = klp(arch, "build", &[&patch, Path::new("--out"), &out]);
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     out.join(format!("{name}.ko"))
@@ -202,6 +207,39 @@ fn a_module_that_is_not_the_kernels_own_is_looked_at_if_it_is_named() {
     assert_eq!((status, findings(&report)), (0, vec!["note object-unknown target ".to_owned()]));
     let (status, report) = lint(arch, &[&patch, Path::new("--object"), &target]);
     assert_eq!((status, findings(&report)), (1, vec!["error not-traceable target untraced".to_owned()]));
+}
+
+#[test]
+fn a_function_without_room_for_a_slot_is_named() {
+    for arch in ARCHES {
+        let Ok(room) = &arch.room else { continue };
+        let dir = tempfile::tempdir().expect("directory");
+        let source = dir.path().join("target");
+        fs::create_dir_all(&source).expect("directory");
+        let (first, second) = room.enough;
+        let kbuild = format!(
+            "obj-m := target.o\ntarget-y := code.o\nklp-patchable := {first},{second}\ninclude $(KLP_KMOD)/patch.mk\n"
+        );
+        fs::write(source.join("Kbuild"), kbuild).expect("Kbuild");
+        let code = "#include <linux/module.h>\n\
+            int noinline roomy(void); int noinline roomy(void) { return 1; }\n\
+            #ifdef __s390x__\n\
+            #define BARE hotpatch(0, 0)\n\
+            #else\n\
+            #define BARE patchable_function_entry(0, 0)\n\
+            #endif\n\
+            int noinline __attribute__((BARE)) bare(void);\n\
+            int noinline __attribute__((BARE)) bare(void) { return 1; }\n\
+            MODULE_LICENSE(\"GPL\");\n";
+        fs::write(source.join("code.c"), code).expect("source");
+        let target = build_dir(arch, dir.path(), "target");
+        let entries = "{ .old_name = \"roomy\", .new_func = new_function },\
+                       { .old_name = \"bare\", .new_func = new_function },";
+        let patch = build(arch, dir.path(), "changes", &patch("", "\"target\"", entries));
+        let (status, report) = lint(arch, &[&patch, Path::new("--object"), &target]);
+        let expected = (1, vec!["error no-room target bare".to_owned()]);
+        assert_eq!((status, findings(&report)), expected, "{}: {report:#}", arch.name);
+    }
 }
 
 #[test]
