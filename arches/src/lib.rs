@@ -11,16 +11,3 @@ pub use klp_arch_arm64::Arm64;
 pub use klp_arch_ppc64::Ppc64;
 pub use klp_arch_s390::S390;
 pub use klp_arch_x86_64::X86_64;
-
-cfg_if::cfg_if! {
-    // The one place that picks an architecture: klp.ko's. A module for a processor that is not here does not compile.
-    if #[cfg(target_arch = "x86_64")] {
-        pub use X86_64 as Native;
-    } else if #[cfg(target_arch = "aarch64")] {
-        pub use Arm64 as Native;
-    } else if #[cfg(target_arch = "powerpc64")] {
-        pub use Ppc64 as Native;
-    } else if #[cfg(target_arch = "s390x")] {
-        pub use S390 as Native;
-    }
-}

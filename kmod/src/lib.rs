@@ -38,4 +38,15 @@ mod tasks;
 mod universe;
 mod write_text;
 
-use klp_arches::Native;
+cfg_if::cfg_if! {
+    // The one place that picks the architecture.
+    if #[cfg(target_arch = "x86_64")] {
+        use klp_arches::X86_64 as Native;
+    } else if #[cfg(target_arch = "aarch64")] {
+        use klp_arches::Arm64 as Native;
+    } else if #[cfg(target_arch = "powerpc64")] {
+        use klp_arches::Ppc64 as Native;
+    } else if #[cfg(target_arch = "s390x")] {
+        use klp_arches::S390 as Native;
+    }
+}
