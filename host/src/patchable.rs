@@ -35,15 +35,13 @@ pub struct Entry {
 ///
 /// There is none, for the reason that the error says.
 pub fn allow(arch: &Arch, (first, second): (u16, u16)) -> Result<(), Failure> {
-    let asked = format!("--patchable {first},{second}");
     let against = match &arch.room {
-        Ok(room) => match (room.against)(first, second) {
-            Some(against) => against,
-            None => return Ok(()),
-        },
-        Err(why) => why,
+        Ok(room) => (room.against)(first, second),
+        Err(why) => Some(*why),
     };
-    Err(Failure::Usage(format!("{asked}, on {arch}: {against}")))
+    against.map_or(Ok(()), |against| {
+        Err(Failure::Usage(format!("--patchable {first},{second}, on {arch}: {against}")))
+    })
 }
 
 /// Every function of a module that says that it was compiled with room; `None` of one that does not. Those that are freed when
