@@ -30,6 +30,7 @@ pub mod redirect;
 pub mod reloc;
 pub mod return_stack;
 pub mod slots;
+pub mod stated;
 #[cfg(not(loom))]
 mod sync;
 #[cfg(loom)]
