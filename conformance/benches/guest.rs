@@ -28,9 +28,8 @@ fn main() -> Result<()> {
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for known in KNOWN {
-        for arch in
-            ARCHES.iter().filter(|arch| wanted.is_empty() || wanted.iter().any(|name| name == arch.name))
-        {
+        let is_wanted = |arch: &Arch| wanted.is_empty() || wanted.iter().any(|name| name == arch.name);
+        for arch in ARCHES.iter().filter(|arch| known.is_of(arch) && is_wanted(arch)) {
             let kernel = known.fetch(&cache, arch, &progress)?;
             println!("{}", row(known, &kernel, &progress)?);
         }

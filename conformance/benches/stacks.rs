@@ -37,7 +37,7 @@ fn main() -> Result<()> {
     let any_arch = !wanted.iter().any(|name| Arch::by_name(name).is_some());
     let named = |name: &str| wanted.iter().any(|wanted| wanted == name);
     for known in KNOWN.iter().filter(|known| any_kernel || named(known.id)) {
-        for arch in ARCHES.iter().filter(|arch| any_arch || named(arch.name)) {
+        for arch in ARCHES.iter().filter(|arch| known.is_of(arch) && (any_arch || named(arch.name))) {
             let kernel = known.fetch(&cache, arch, &progress)?;
             let out = kbuild::target_dir().join(format!("bench/stacks-{}-{}", arch.name, known.id));
             let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/modules/test_stacks");

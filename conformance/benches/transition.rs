@@ -60,7 +60,7 @@ fn main() -> Result<()> {
     let any_arch = !ARCHES.iter().any(|arch| named(arch.name));
     let mut kernels = Vec::new();
     for known in KNOWN.iter().filter(|known| any_kernel || named(known.id)) {
-        for arch in ARCHES.iter().filter(|arch| any_arch || named(arch.name)) {
+        for arch in ARCHES.iter().filter(|arch| known.is_of(arch) && (any_arch || named(arch.name))) {
             kernels.push(Figures::measure(known, arch, &cache, &progress)?);
         }
     }

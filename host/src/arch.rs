@@ -15,7 +15,7 @@ use crate::patchable::Room;
 
 /// One architecture: its names, how QEMU runs a stock kernel of it, and what host tools know of it beside what its crate
 /// states.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Arch {
     /// The value of `--arch`, and the suffix of the architecture crate (`arch-NAME`).
     pub name: &'static str,
@@ -37,6 +37,9 @@ pub struct Arch {
     pub machine: &'static str,
     /// The Debian package of the cross compiler; `None` where the host's own compiler serves.
     pub gcc_package: Option<&'static str>,
+    /// Its stock kernels that can be fetched, by their ids in [`KNOWN`](crate::kernel::KNOWN). There may be none: then guests
+    /// and modules need a kernel of the user's own.
+    pub kernels: &'static [&'static str],
     /// What its crate states.
     pub facts: Facts,
     /// The room for slots that its compilers leave at functions (`--patchable`), or why there is none.
@@ -50,7 +53,7 @@ pub struct Arch {
 }
 
 /// How QEMU runs an architecture's stock kernel.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Qemu {
     /// The emulator binary.
     pub binary: &'static str,
@@ -97,6 +100,7 @@ pub static ARCHES: &[Arch] = &[
         rust_target: "x86_64-unknown-none",
         machine: "x86_64",
         gcc_package: None,
+        kernels: &["debian-6.1", "debian-6.12"],
         facts: Facts::of::<X86_64>(),
         room: Ok(Room {
             enough: (21, 16),
@@ -131,6 +135,7 @@ pub static ARCHES: &[Arch] = &[
         rust_target: "aarch64-unknown-none-softfloat",
         machine: "aarch64",
         gcc_package: Some("gcc-aarch64-linux-gnu"),
+        kernels: &["debian-6.1", "debian-6.12"],
         facts: Facts::of::<Arm64>(),
         room: Ok(Room {
             enough: (7, 6),
@@ -166,6 +171,7 @@ pub static ARCHES: &[Arch] = &[
         rust_target: "powerpc64le-unknown-linux-gnu",
         machine: "ppc64le",
         gcc_package: Some("gcc-powerpc64le-linux-gnu"),
+        kernels: &["debian-6.1", "debian-6.12"],
         facts: Facts::of::<Ppc64>(),
         room: Err(
             "gcc for ppc64 leaves no room at a function's entry that a branch could go to (it spoils the TOC pointer, gcc bug \
@@ -206,6 +212,7 @@ pub static ARCHES: &[Arch] = &[
         rust_target: "s390x-unknown-none-softfloat",
         machine: "s390x",
         gcc_package: Some("gcc-s390x-linux-gnu"),
+        kernels: &["debian-6.1", "debian-6.12"],
         facts: Facts::of::<S390>(),
         room: Ok(Room { enough: (16, 3), against: |_, _| None }),
         page_tables: Some(mmu::S390),

@@ -12,7 +12,7 @@ use crate::{Arch, Failure};
 const DECLARED: &str = "klp_patchable";
 
 /// What is known of the room for slots that an architecture's compilers leave (docs/src/slots.md).
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Room {
     /// Numbers for `--patchable` that leave room for one slot.
     pub enough: (u16, u16),

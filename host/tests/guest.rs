@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use klp_host::dump::{DumpSpec, Format, Frozen, Layout};
 use klp_host::guest::{Added, Job, MODULE_DIR};
 use klp_host::kbuild::{self, Options};
-use klp_host::kernel::{KNOWN, Known};
+use klp_host::kernel::Known;
 use klp_host::klog::Kind;
 use klp_host::qemu::{self, End, RunResult, RunSpec, Silent};
 use klp_host::{ARCHES, Arch, Cache, Failure, Kernel, Progress};
@@ -58,7 +58,7 @@ fn main() -> Result<()> {
 fn kernels() -> Result<Vec<(&'static Arch, &'static Known)>> {
     let list = std::env::var("KLP_TEST_KERNELS").unwrap_or_else(|_| "x86_64/debian-6.1".to_owned());
     if list == "all" {
-        return Ok(ARCHES.iter().flat_map(|arch| KNOWN.iter().map(move |known| (arch, known))).collect());
+        return Ok(ARCHES.iter().flat_map(|arch| Known::of(arch).map(move |known| (arch, known))).collect());
     }
     list.split(',')
         .map(|name| {

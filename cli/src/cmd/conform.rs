@@ -72,8 +72,13 @@ pub(crate) enum Suite {
 #[derive(Clone, Debug)]
 struct Arches(Vec<&'static Arch>);
 
+/// Which of an architecture's kernels.
 #[derive(Clone, Debug)]
-struct Kernels(Vec<&'static Known>);
+enum Kernels {
+    All,
+    Newest,
+    One(&'static Known),
+}
 
 fn arches(name: &str) -> Result<Arches, String> {
     if name == "all" {
@@ -84,9 +89,9 @@ fn arches(name: &str) -> Result<Arches, String> {
 
 fn kernels(id: &str) -> Result<Kernels, String> {
     if id == "all" {
-        return Ok(Kernels(KNOWN.iter().collect()));
+        return Ok(Kernels::All);
     }
-    Ok(Kernels(vec![Known::by_id(id).map_err(|error| error.to_string())?]))
+    Ok(Kernels::One(Known::by_id(id).map_err(|error| error.to_string())?))
 }
 
 impl Args {
@@ -107,7 +112,7 @@ impl Args {
     pub(crate) fn everything(suite: Suite) -> Args {
         Args {
             arch: Arches(ARCHES.iter().collect()),
-            kernel: Kernels(KNOWN.iter().collect()),
+            kernel: Kernels::All,
             suite,
             case: Vec::new(),
             junit: None,
@@ -121,8 +126,28 @@ impl Args {
 
     /// On the newest kernel of each architecture only.
     pub(crate) fn newest(mut self) -> Args {
-        self.kernel.0 = KNOWN.last().into_iter().collect();
+        self.kernel = Kernels::Newest;
         self
+    }
+
+    /// The kernels to run on; at least one.
+    fn pairs(&self) -> Result<Vec<(&'static Arch, &'static Known)>, Failure> {
+        let all: Vec<&Known> = KNOWN.iter().collect();
+        let kernels = match self.kernel {
+            Kernels::All | Kernels::Newest => all.as_slice(),
+            Kernels::One(known) => &[known],
+        };
+        let mut pairs = Known::pairs(&self.arch.0, kernels)?;
+        if matches!(self.kernel, Kernels::Newest) {
+            pairs.retain(|(arch, known)| Known::of(arch).next_back() == Some(known));
+        }
+        Ok(pairs)
+    }
+
+    /// An architecture that no kernel is known of, if nothing else is asked for.
+    fn without_kernels(&self) -> Option<&'static Arch> {
+        let [arch] = self.arch.0.as_slice() else { return None };
+        arch.kernels.is_empty().then_some(*arch)
     }
 }
 
@@ -162,12 +187,14 @@ pub(crate) fn run(args: Args) -> Result<()> {
 ///
 /// They could not be run. What fails in a guest is in the report.
 pub(crate) fn report(args: &Args, progress: &Progress) -> Result<Report> {
-    let kernels = args.arch.0.len() * args.kernel.0.len();
-    if args.vmlinux.is_some() && kernels != 1 {
-        let what = format!(
-            "--vmlinux FILE is of one kernel, and {kernels} are to run: name it with --arch and --kernel"
-        );
-        return Err(Failure::Usage(what).into());
+    if args.vmlinux.is_some() {
+        let kernels = args.pairs()?.len();
+        if kernels != 1 {
+            let what = format!(
+                "--vmlinux FILE is of one kernel, and {kernels} are to run: name it with --arch and --kernel"
+            );
+            return Err(Failure::Usage(what).into());
+        }
     }
     let mut report = Report::default();
     if args.wants(Suite::Host) {
@@ -212,16 +239,36 @@ fn not_run(suite: &str, (arch, known): (&Arch, &Known), error: &anyhow::Error) -
     }
 }
 
+/// What is said of a suite that needs a kernel, and there is none of the architecture.
+fn no_kernel(suite: &str, arch: &Arch, why: &Failure) -> CaseResult {
+    CaseResult {
+        id: suite[..1].to_uppercase(),
+        name: format!("the {suite} suite"),
+        source: "cargo klp conform".to_owned(),
+        arch: arch.name.to_owned(),
+        kernel: None,
+        outcome: Outcome::Skipped(why.to_string()),
+        duration: Duration::ZERO,
+        log: String::new(),
+    }
+}
+
 /// How a suite is run on one kernel.
 type RunSuite = fn(&Kernel, &guest::Options<'_>, &Progress) -> Result<Vec<CaseResult>>;
 
 /// Runs the suite `name` on every kernel asked for, several at once.
 fn kernel_suite(args: &Args, name: &str, run: RunSuite, progress: &Progress) -> Result<Vec<CaseResult>> {
+    let targets = match (args.pairs(), args.without_kernels()) {
+        (Ok(targets), _) => targets,
+        // With the host suite this is no mistake of the user's.
+        (Err(failure), Some(arch)) if args.suite == Suite::All => {
+            return Ok(vec![no_kernel(name, arch, &failure)]);
+        }
+        (Err(failure), _) => return Err(failure.into()),
+    };
     let cache = Cache::open()?;
     let fetch =
         |arch: &'static Arch, id: &str| -> Result<Kernel> { Known::by_id(id)?.fetch(&cache, arch, progress) };
-    let targets: Vec<(&'static Arch, &'static Known)> =
-        args.kernel.0.iter().flat_map(|kernel| args.arch.0.iter().map(|arch| (*arch, *kernel))).collect();
     let options = guest::Options {
         filters: &args.case,
         fetch: &fetch,

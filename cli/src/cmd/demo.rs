@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use klp_host::doctor::{self, Task};
 use klp_host::guest::{Added, Job, MODULE_DIR};
-use klp_host::kernel::Known;
+use klp_host::kernel::{KNOWN, Known};
 use klp_host::qemu::{self, RunResult, RunSpec, Sink};
 use klp_host::{Arch, Cache, Progress, run};
 
@@ -23,9 +23,9 @@ pub(crate) struct Args {
     /// The architecture
     #[arg(long, default_value = "x86_64", value_parser = arch)]
     arch: &'static Arch,
-    /// A known kernel (`klp kernel list`); fetched on first use
-    #[arg(long, default_value = "debian-6.1")]
-    kernel: String,
+    /// A known kernel (`klp kernel list`), the architecture's oldest if none is named; fetched on first use
+    #[arg(long)]
+    kernel: Option<String>,
 }
 
 /// What the patch makes /proc/cmdline say.
@@ -58,7 +58,12 @@ step reverted
 /// Something could not be had or built, or the guest did not show what it should.
 pub(crate) fn run(args: Args) -> Result<()> {
     let progress = Progress::new();
-    let kernel = Known::by_id(&args.kernel)?.fetch(&Cache::open()?, args.arch, &progress)?;
+    let all: Vec<&Known> = match &args.kernel {
+        Some(id) => vec![Known::by_id(id)?],
+        None => KNOWN.iter().collect(),
+    };
+    let (arch, known) = Known::pairs(&[args.arch], &all)?[0];
+    let kernel = known.fetch(&Cache::open()?, arch, &progress)?;
     doctor::ensure(kernel.arch, Task::Run, &progress)?;
     let patch = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/livepatch-cmdline");
     let built = run::modules(&kernel, &[patch], true, &default_out(&kernel), &progress)?;

@@ -47,7 +47,7 @@ impl Which {
             Some(arch) => vec![arch],
             None => ARCHES.iter().collect(),
         };
-        Ok(arches.iter().flat_map(|arch| known.iter().map(|known| (*arch, *known))).collect())
+        Ok(Known::pairs(&arches, &known)?)
     }
 }
 

@@ -3,6 +3,8 @@
 # name: refused: a module of another kernel version
 # source: design: refusals; kernel/module/main.c: version magic
 file=$KLP_MODULES/foreign/other-kernel.ko
+none=${file%.ko}.none
+[ -f "$none" ] && skip "$(cat "$none")"
 [ -f "$file" ] || fail "there is no $file: the host has to put it there"
 refuse_file "invalid module format" "$file"
 # What the kernel looks at first differs.

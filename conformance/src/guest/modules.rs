@@ -48,10 +48,11 @@ fn subdirectories(dir: &Path) -> Result<Vec<PathBuf>> {
 /// Modules that `kernel` must refuse: one of another architecture, one of another version of its own.
 pub(super) struct Foreign {
     pub(super) other_arch: PathBuf,
-    pub(super) other_kernel: PathBuf,
+    /// `None` if no other kernel of the architecture is known.
+    pub(super) other_kernel: Option<PathBuf>,
 }
 
-/// Builds an example for two other kernels.
+/// Builds an example for other kernels.
 pub(super) fn foreign(
     kernel: &Kernel,
     fetch: &dyn Fn(&'static klp_host::Arch, &str) -> Result<Kernel>,
@@ -63,11 +64,14 @@ pub(super) fn foreign(
             kbuild::build(other, &out_dir(other), std::slice::from_ref(&example), &options(None), progress)?;
         built.patches.into_iter().next().context("the build made no module")
     };
-    let other_arch =
-        ARCHES.iter().find(|arch| **arch != *kernel.arch).context("there is but one architecture")?;
-    let other_id = if kernel.id == "debian-6.1" { "debian-6.12" } else { "debian-6.1" };
+    let (other_arch, id) = ARCHES
+        .iter()
+        .filter(|arch| **arch != *kernel.arch)
+        .find_map(|arch| Some((arch, *arch.kernels.first()?)))
+        .context("no other architecture has a kernel")?;
+    let other_id = kernel.arch.kernels.iter().find(|id| **id != kernel.id);
     Ok(Foreign {
-        other_arch: build(&fetch(other_arch, "debian-6.1")?)?,
-        other_kernel: build(&fetch(kernel.arch, other_id)?)?,
+        other_arch: build(&fetch(other_arch, id)?)?,
+        other_kernel: other_id.map(|id| build(&fetch(kernel.arch, id)?)).transpose()?,
     })
 }

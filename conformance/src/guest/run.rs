@@ -2,6 +2,7 @@
 //! Running the cases in guests of one kernel.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ pub fn run(kernel: &Kernel, options: &Options<'_>, progress: &Progress) -> Resul
         at(super::dir().join("transitions.sh"), "/klp/transitions.sh"),
         at(super::dir().join("entries.sh"), "/klp/entries.sh"),
         at(foreign.other_arch, &format!("{MODULE_DIR}/foreign/other-arch.ko")),
-        at(foreign.other_kernel, &format!("{MODULE_DIR}/foreign/other-kernel.ko")),
+        foreign_kernel(kernel, foreign.other_kernel)?,
     ]);
     for program in user::build(kernel.arch, &modules::out_dir(kernel))? {
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -68,6 +69,17 @@ pub fn run(kernel: &Kernel, options: &Options<'_>, progress: &Progress) -> Resul
     };
     results.extend(run_cases(cases, &spec, "guest cases", progress)?);
     Ok(results)
+}
+
+/// The module of another kernel of the architecture, or a file that says why there is none.
+fn foreign_kernel(kernel: &Kernel, module: Option<PathBuf>) -> Result<Added> {
+    if let Some(module) = module {
+        return Ok(at(module, &format!("{MODULE_DIR}/foreign/other-kernel.ko")));
+    }
+    let none = modules::out_dir(kernel).join("other-kernel.none");
+    fs::write(&none, format!("no other kernel of {} is known\n", kernel.arch))
+        .with_context(|| format!("cannot write {}", none.display()))?;
+    Ok(at(none, &format!("{MODULE_DIR}/foreign/other-kernel.none")))
 }
 
 /// The cases that `filters` name; all if there are none.

@@ -24,7 +24,7 @@ pub struct Known {
     series: &'static str,
 }
 
-/// Every kernel that can be fetched, for each architecture.
+/// Every kernel that can be fetched, oldest first. [`Arch::kernels`] says for which architectures.
 pub static KNOWN: &[Known] = &[
     Known { id: "debian-6.1", about: "Debian 12 (bookworm)", series: "6.1." },
     Known { id: "debian-6.12", about: "Debian 12 (bookworm), backports", series: "6.12." },
@@ -57,6 +57,36 @@ impl Known {
         Ok(known.ok_or_else(|| Failure::Usage(message()))?)
     }
 
+    /// Whether the architecture has this kernel.
+    pub fn is_of(&self, arch: &Arch) -> bool {
+        arch.kernels.contains(&self.id)
+    }
+
+    /// The kernels that the architecture has, oldest first.
+    pub fn of(arch: &Arch) -> impl DoubleEndedIterator<Item = &'static Known> {
+        KNOWN.iter().filter(|known| known.is_of(arch))
+    }
+
+    /// Every kernel of `arches` that is one of `kernels`, by architecture.
+    ///
+    /// # Errors
+    ///
+    /// There is none ([`Failure::Usage`], which says what there is).
+    pub fn pairs(
+        arches: &[&'static Arch],
+        kernels: &[&'static Known],
+    ) -> Result<Vec<(&'static Arch, &'static Known)>, Failure> {
+        let of = |arch: &&'static Arch| {
+            let arch = *arch;
+            kernels.iter().filter(|known| known.is_of(arch)).map(move |known| (arch, *known))
+        };
+        let pairs: Vec<_> = arches.iter().flat_map(of).collect();
+        if pairs.is_empty() {
+            return Err(none_of(arches, kernels));
+        }
+        Ok(pairs)
+    }
+
     fn entry(&self, arch: &Arch) -> String {
         format!("kernels/{}/{}", arch.name, self.id)
     }
@@ -65,8 +95,11 @@ impl Known {
     ///
     /// # Errors
     ///
-    /// The entry in the cache is damaged.
+    /// The architecture has no such kernel ([`Failure::Usage`]), or the entry in the cache is damaged.
     pub fn load(&self, cache: &Cache, arch: &'static Arch) -> Result<Option<Kernel>> {
+        if !self.is_of(arch) {
+            return Err(no_such_pair(arch, self).into());
+        }
         let (Some(entry), Some(busybox)) = (cache.get(&self.entry(arch)), cached_busybox(cache, arch)) else {
             return Ok(None);
         };
@@ -95,7 +128,7 @@ impl Known {
     ///
     /// # Errors
     ///
-    /// There is no apt or no mirror of Debian, the archive lacks the kernel, the download fails or the disk is full.
+    /// The architecture has no such kernel ([`Failure::Usage`]), there is no apt or no mirror of Debian, the archive lacks the kernel, the download fails or the disk is full.
     pub fn fetch(&self, cache: &Cache, arch: &'static Arch, progress: &Progress) -> Result<Kernel> {
         if let Some(kernel) = self.load(cache, arch)? {
             return Ok(kernel);
@@ -115,6 +148,30 @@ impl Known {
         self.load(cache, arch)?
             .with_context(|| format!("{} for {arch} is not in the cache after all", self.id))
     }
+}
+
+/// What is said of a kernel that an architecture does not have.
+fn no_such_pair(arch: &Arch, known: &Known) -> Failure {
+    Failure::Usage(format!("{} has no {arch} kernel; {}", known.id, what_there_is(arch)))
+}
+
+/// What is said if none of `arches` has one of `kernels`.
+fn none_of(arches: &[&Arch], kernels: &[&Known]) -> Failure {
+    match (arches, kernels) {
+        ([arch], [known]) => no_such_pair(arch, known),
+        _ => {
+            let there: Vec<String> =
+                arches.iter().map(|arch| format!("{arch}: {}", what_there_is(arch))).collect();
+            Failure::Usage(format!("no such kernel; {}", there.join("; ")))
+        }
+    }
+}
+
+fn what_there_is(arch: &Arch) -> String {
+    if arch.kernels.is_empty() {
+        return format!("no kernel of {arch} is known: --kernel-dir and --image take one of your own");
+    }
+    format!("there are: {}", arch.kernels.join(", "))
 }
 
 pub(crate) fn open_root(cache: &Cache, arch: &Arch, host: &str, progress: &Progress) -> Result<Root> {
@@ -334,5 +391,50 @@ mod tests {
         let error = Known::by_id("debian-2.4").expect_err("unknown");
         assert_eq!(crate::exit_status(&error), 2);
         assert!(error.to_string().contains("debian-6.1, debian-6.12"), "{error}");
+    }
+
+    /// An architecture with these kernels, and else as arm64.
+    fn with(kernels: &'static [&'static str]) -> &'static Arch {
+        let arm64 = Arch::by_name("arm64").expect("arch").clone();
+        Box::leak(Box::new(Arch { kernels, ..arm64 }))
+    }
+
+    #[test]
+    fn only_pairs_that_there_are_are_made() {
+        let (one, both, none) = (with(&["debian-6.12"]), with(&["debian-6.1", "debian-6.12"]), with(&[]));
+        let (old, new) = (&KNOWN[0], &KNOWN[1]);
+        let pairs = Known::pairs(&[one, both, none], &[old, new]).expect("some");
+        let ids: Vec<&str> = pairs.iter().map(|(_, known)| known.id).collect();
+        assert_eq!(ids, ["debian-6.12", "debian-6.1", "debian-6.12"]);
+        assert_eq!(Known::of(one).map(|known| known.id).collect::<Vec<_>>(), ["debian-6.12"]);
+        assert_eq!(Known::of(none).count(), 0);
+    }
+
+    #[test]
+    fn a_kernel_that_an_architecture_does_not_have_is_a_usage_error() {
+        let cache = tempfile::tempdir().expect("dir");
+        let cache = Cache::at(cache.path());
+        let (one, none) = (with(&["debian-6.12"]), with(&[]));
+        let old = &KNOWN[0];
+        let errors = [
+            Known::pairs(&[one], &[old]).expect_err("pair").to_string(),
+            old.load(&cache, one).expect_err("load").to_string(),
+            old.fetch(&cache, one, &Progress::silent()).expect_err("fetch").to_string(),
+        ];
+        for error in errors {
+            assert_eq!(error, "debian-6.1 has no arm64 kernel; there are: debian-6.12");
+        }
+        let all: Vec<&Known> = KNOWN.iter().collect();
+        let error = Known::pairs(&[none], &all).expect_err("none");
+        assert!(matches!(error, Failure::Usage(_)));
+        assert!(error.to_string().contains("no kernel of arm64 is known"), "{error}");
+    }
+
+    #[test]
+    fn every_kernel_that_an_architecture_is_said_to_have_is_known() {
+        for arch in crate::ARCHES {
+            let known: Vec<&str> = Known::of(arch).map(|known| known.id).collect();
+            assert_eq!(known, arch.kernels, "{arch}: in the order of KNOWN");
+        }
     }
 }
