@@ -10,6 +10,7 @@ use klp_arches::{Arm64, Ppc64, S390, X86_64};
 
 use crate::Facts;
 use crate::dump::mmu::{self, PageTables};
+use crate::kernel::debian::{BOOKWORM, Release};
 use crate::lint::hardening::{self, Hardening};
 use crate::patchable::Room;
 
@@ -40,6 +41,8 @@ pub struct Arch {
     /// Its stock kernels that can be fetched, by their ids in [`KNOWN`](crate::kernel::KNOWN). There may be none: then guests
     /// and modules need a kernel of the user's own.
     pub kernels: &'static [&'static str],
+    /// The release of Debian that its kernels are taken from, and programs for guests.
+    pub release: &'static Release,
     /// What its crate states.
     pub facts: Facts,
     /// The room for slots that its compilers leave at functions (`--patchable`), or why there is none.
@@ -59,6 +62,8 @@ pub struct Qemu {
     pub binary: &'static str,
     /// The Debian package that ships it.
     pub package: &'static str,
+    /// The firmware that the machine starts with, where it is no part of QEMU: its file, and the Debian package that has it.
+    pub firmware: Option<(&'static str, &'static str)>,
     /// The emulator of user programs.
     pub user: &'static str,
     /// Machine and CPU arguments. The CPU is pinned so that results repeat.
@@ -101,6 +106,7 @@ pub static ARCHES: &[Arch] = &[
         machine: "x86_64",
         gcc_package: None,
         kernels: &["debian-6.1", "debian-6.12"],
+        release: &BOOKWORM,
         facts: Facts::of::<X86_64>(),
         room: Ok(Room {
             enough: (21, 16),
@@ -114,6 +120,7 @@ pub static ARCHES: &[Arch] = &[
         qemu: Qemu {
             binary: "qemu-system-x86_64",
             package: "qemu-system-x86",
+            firmware: None,
             user: "qemu-x86_64",
             machine: &["-machine", "pc", "-cpu", "max"],
             console: "ttyS0",
@@ -136,6 +143,7 @@ pub static ARCHES: &[Arch] = &[
         machine: "aarch64",
         gcc_package: Some("gcc-aarch64-linux-gnu"),
         kernels: &["debian-6.1", "debian-6.12"],
+        release: &BOOKWORM,
         facts: Facts::of::<Arm64>(),
         room: Ok(Room {
             enough: (7, 6),
@@ -149,6 +157,7 @@ pub static ARCHES: &[Arch] = &[
         qemu: Qemu {
             binary: "qemu-system-aarch64",
             package: "qemu-system-arm",
+            firmware: None,
             user: "qemu-aarch64",
             machine: &["-machine", "virt,gic-version=3", "-cpu", "cortex-a57"],
             console: "ttyAMA0",
@@ -172,6 +181,7 @@ pub static ARCHES: &[Arch] = &[
         machine: "ppc64le",
         gcc_package: Some("gcc-powerpc64le-linux-gnu"),
         kernels: &["debian-6.1", "debian-6.12"],
+        release: &BOOKWORM,
         facts: Facts::of::<Ppc64>(),
         room: Err(
             "gcc for ppc64 leaves no room at a function's entry that a branch could go to (it spoils the TOC pointer, gcc bug \
@@ -182,6 +192,7 @@ pub static ARCHES: &[Arch] = &[
         qemu: Qemu {
             binary: "qemu-system-ppc64",
             package: "qemu-system-ppc",
+            firmware: None,
             user: "qemu-ppc64le",
             // The virtual open firmware boots in a third of SLOF's time. It leaves the NVRAM as it finds it, and the kernel
             // warns of an empty one: a variable in it gives it a format.
@@ -213,6 +224,7 @@ pub static ARCHES: &[Arch] = &[
         machine: "s390x",
         gcc_package: Some("gcc-s390x-linux-gnu"),
         kernels: &["debian-6.1", "debian-6.12"],
+        release: &BOOKWORM,
         facts: Facts::of::<S390>(),
         room: Ok(Room { enough: (16, 3), against: |_, _| None }),
         page_tables: Some(mmu::S390),
@@ -220,6 +232,7 @@ pub static ARCHES: &[Arch] = &[
         qemu: Qemu {
             binary: "qemu-system-s390x",
             package: "qemu-system-misc",
+            firmware: None,
             user: "qemu-s390x",
             // With counted instructions the CPUs take short turns. Else each has QEMU's one thread for 100 ms, even while it waits
             // for the others in a loop, since what yields here (diag 0x44) does not end a turn: stopping the machine took a second.

@@ -92,6 +92,10 @@ pub fn check(arches: &[&Arch]) -> Vec<Finding> {
     for arch in arches {
         let fix = package(which(arch.qemu.binary).is_some(), arch.qemu.package);
         findings.push(Finding { what: arch.qemu.binary.to_owned(), task: Task::Run, fix });
+        if let Some((file, name)) = arch.qemu.firmware {
+            let fix = package(Path::new(file).is_file(), name);
+            findings.push(Finding { what: file.to_owned(), task: Task::Run, fix });
+        }
         let fix = package(which(arch.qemu.user).is_some(), "qemu-user");
         findings.push(Finding { what: arch.qemu.user.to_owned(), task: Task::Test, fix });
     }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::apt::{self, Root};
 use crate::cache::Cache;
-use crate::kernel::debian::SUITES;
+use crate::kernel::debian::BOOKWORM;
 use crate::process;
 use crate::progress::Progress;
 
@@ -26,7 +26,7 @@ pub fn tree(series: &str, progress: &Progress) -> Result<PathBuf> {
     let cache = Cache::open()?;
     cache.publish(&format!("sources/linux-{series}"), progress, |entry| {
         let host = apt::host_architecture()?;
-        let root = Root::open(&cache, &host, &[&host], SUITES, progress)?;
+        let root = Root::open(&cache, &host, &[&host], BOOKWORM.suites, progress)?;
         progress.phase(format!("Linux {series} sources"), |_| {
             root.unpack(&[format!("linux-source-{series}")], entry)?;
             let archive = format!("usr/src/linux-source-{series}.tar.xz");

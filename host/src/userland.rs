@@ -82,7 +82,7 @@ impl Userland {
         let root = cache.publish(&format!("userland/{}", arch.name), progress, |entry| {
             let packages: Vec<String> = PACKAGES
                 .iter()
-                .map(|name| (*name).to_owned())
+                .map(|name| arch.release.name_of(name).to_owned())
                 // readelf, under the architecture's own name.
                 .chain([format!("binutils-{}", arch.triple.replace('_', "-"))])
                 .map(|name| format!("{name}:{}", arch.debian))

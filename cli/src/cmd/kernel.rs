@@ -73,7 +73,7 @@ fn list(cache: &Cache, which: &Which) -> Result<()> {
             Ok(None) => "-".to_owned(),
             Err(error) => format!("{error:#}"),
         };
-        println!("{:<7} {:<12} {:<32} {here}", arch.name, known.id, known.about);
+        println!("{:<7} {:<12} {:<32} {here}", arch.name, known.id, arch.release.about);
     }
     Ok(())
 }

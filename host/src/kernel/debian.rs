@@ -18,26 +18,60 @@ use crate::{Arch, Failure, version};
 pub struct Known {
     /// What `--kernel` takes.
     pub id: &'static str,
-    /// What it is, for a list.
-    pub about: &'static str,
     /// What the versions of its packages begin with.
     series: &'static str,
 }
 
 /// Every kernel that can be fetched, oldest first. [`Arch::kernels`] says for which architectures.
-pub static KNOWN: &[Known] = &[
-    Known { id: "debian-6.1", about: "Debian 12 (bookworm)", series: "6.1." },
-    Known { id: "debian-6.12", about: "Debian 12 (bookworm), backports", series: "6.12." },
-];
+pub static KNOWN: &[Known] =
+    &[Known { id: "debian-6.1", series: "6.1." }, Known { id: "debian-6.12", series: "6.12." }];
 
-/// Where [`KNOWN`]'s packages are.
-pub(crate) const SUITES: &[&str] =
-    &["bookworm", "bookworm-updates", "bookworm-security", "bookworm-backports"];
+/// A release of Debian, as an architecture's packages are taken from it: kernels, and programs for guests.
+#[derive(Debug)]
+pub struct Release {
+    /// What it is, for a list.
+    pub about: &'static str,
+    /// The suites that its packages are in.
+    pub(crate) suites: &'static [&'static str],
+    /// Where its packages have what once was in `/bin` and `/lib` (`UsrMerge` in Debian's wiki): `usr/`, or nothing.
+    usr: &'static str,
+    /// The release whose kbuild tools take the place of its own, which may need newer libraries than this machine has.
+    tools: Option<&'static Release>,
+    /// What is named otherwise than in the releases before it: the packages of programs and libraries for a guest.
+    pub(crate) renamed: &'static [(&'static str, &'static str)],
+}
+
+impl Release {
+    /// What the package that Debian 12 calls `name` is called.
+    pub(crate) fn name_of<'a>(&self, name: &'a str) -> &'a str {
+        self.renamed.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| new)
+    }
+}
+
+/// Debian 12, with backports.
+pub static BOOKWORM: Release = Release {
+    about: "Debian 12 (bookworm)",
+    suites: &["bookworm", "bookworm-updates", "bookworm-security", "bookworm-backports"],
+    usr: "",
+    tools: None,
+    renamed: &[],
+};
+
+/// Debian 13. Its tools need glibc 2.38.
+pub static TRIXIE: Release = Release {
+    about: "Debian 13 (trixie)",
+    suites: &["trixie", "trixie-updates", "trixie-security"],
+    usr: "usr/",
+    tools: Some(&BOOKWORM),
+    renamed: &[("libssl3", "libssl3t64")],
+};
 
 // What an entry of the cache is made of: links to what the packages name after their versions.
 const BUILD: &str = "build";
 const IMAGE: &str = "image";
 const MODULES: &str = "modules";
+/// The one file of busybox's entry.
+const BUSYBOX: &str = "bin/busybox";
 
 impl Known {
     /// Looks a kernel up by its id.
@@ -142,12 +176,50 @@ impl Known {
             progress.phase(format!("{} for {arch}: {}", self.id, plan.release), |_| {
                 root.unpack(&plan.packages, entry)?;
                 tidy(entry, &plan.release, arch)
-            })
+            })?;
+            match arch.release.tools {
+                Some(release) => self.replace_tools(cache, release, &plan.tools, &host, entry, progress),
+                None => Ok(()),
+            }
         })?;
         fetch_busybox(cache, arch, root, progress)?;
         self.load(cache, arch)?
             .with_context(|| format!("{} for {arch} is not in the cache after all", self.id))
     }
+}
+
+impl Known {
+    /// Puts the kbuild tools of `release` where the kernel's headers look for those of the package `wanted`.
+    fn replace_tools(
+        &self,
+        cache: &Cache,
+        release: &Release,
+        wanted: &str,
+        host: &str,
+        entry: &Path,
+        progress: &Progress,
+    ) -> Result<()> {
+        let root = Root::open(cache, host, &[host], release.suites, progress)?;
+        let names = root.names("linux-kbuild-")?;
+        let newest = newest_tools(&names, self.series)
+            .with_context(|| format!("{} has no linux-kbuild-{}*", release.about, self.series))?;
+        let tools = entry.join("tools");
+        fs::create_dir_all(&tools).with_context(|| format!("cannot create {}", tools.display()))?;
+        root.unpack(&[format!("{newest}:{host}")], &tools)?;
+        let own = entry.join("usr/lib").join(wanted);
+        remove(&own)?;
+        let theirs = tools.join("usr/lib").join(newest);
+        fs::rename(&theirs, &own)
+            .with_context(|| format!("cannot move {} to {}", theirs.display(), own.display()))?;
+        remove(&tools)
+    }
+}
+
+/// The package of the newest kbuild tools of a series.
+fn newest_tools<'a>(names: &'a [String], series: &str) -> Option<&'a str> {
+    let version = |name: &'a str| name.strip_prefix("linux-kbuild-").filter(|text| text.starts_with(series));
+    let named = names.iter().filter_map(|name| Some((version(name)?, name.as_str())));
+    named.max_by(|(a, _), (b, _)| version::compare(a, b)).map(|(_, name)| name)
 }
 
 /// What is said of a kernel that an architecture does not have.
@@ -179,7 +251,7 @@ pub(crate) fn open_root(cache: &Cache, arch: &Arch, host: &str, progress: &Progr
     if arch.debian != host {
         architectures.push(arch.debian);
     }
-    Root::open(cache, arch.debian, &architectures, SUITES, progress)
+    Root::open(cache, arch.debian, &architectures, arch.release.suites, progress)
 }
 
 fn busybox_entry(arch: &Arch) -> String {
@@ -187,7 +259,7 @@ fn busybox_entry(arch: &Arch) -> String {
 }
 
 fn cached_busybox(cache: &Cache, arch: &Arch) -> Option<PathBuf> {
-    cache.get(&busybox_entry(arch)).map(|entry| entry.join("bin/busybox"))
+    cache.get(&busybox_entry(arch)).map(|entry| entry.join(BUSYBOX))
 }
 
 pub(super) fn fetch_busybox(
@@ -204,6 +276,11 @@ pub(super) fn fetch_busybox(
         progress.phase(format!("busybox for {arch}"), |_| {
             root.unpack(&[format!("busybox-static:{}", arch.debian)], entry)
         })?;
+        if !arch.release.usr.is_empty() {
+            let (from, to) = (entry.join(arch.release.usr).join("bin"), entry.join("bin"));
+            fs::rename(&from, &to)
+                .with_context(|| format!("cannot move {} to {}", from.display(), to.display()))?;
+        }
         remove(&entry.join("usr"))
     })?;
     cached_busybox(cache, arch).with_context(|| format!("busybox for {arch} is not in the cache after all"))
@@ -214,6 +291,8 @@ pub(super) fn fetch_busybox(
 struct Plan {
     release: String,
     packages: Vec<String>,
+    /// The one of them that has the kbuild tools.
+    tools: String,
 }
 
 impl Plan {
@@ -243,11 +322,13 @@ impl Plan {
             return Ok(Err(format!("the archive names {headers}, and does not have it")));
         };
         let mut packages = vec![headers];
+        let mut tools = String::new();
         for (prefix, host_tool) in [("linux-headers-", false), ("linux-kbuild-", true)] {
             let Some(name) = record.depends.iter().find(|name| name.starts_with(prefix)) else {
                 return Ok(Err(format!("{} does not depend on a {prefix}* package", packages[0])));
             };
             packages.push(if host_tool { format!("{name}:{host}") } else { name.clone() });
+            tools.clone_from(name);
         }
         // An archive without signed kernels calls it unsigned.
         let images = ["", "-unsigned"].map(|suffix| format!("linux-image-{release}{suffix}:{}", arch.debian));
@@ -267,7 +348,7 @@ impl Plan {
                 )));
             }
         }
-        Ok(Ok(Plan { release, packages }))
+        Ok(Ok(Plan { release, packages, tools }))
     }
 }
 
@@ -301,7 +382,7 @@ fn tidy(entry: &Path, release: &str, arch: &Arch) -> Result<()> {
         crate::arch::Image::Vmlinuz => format!("boot/vmlinuz-{release}"),
         crate::arch::Image::Vmlinux => format!("boot/vmlinux-{release}"),
     };
-    let modules = format!("lib/modules/{release}");
+    let modules = format!("{}lib/modules/{release}", arch.release.usr);
     for (link, target) in [(BUILD, &headers), (IMAGE, &image), (MODULES, &modules)] {
         if !entry.join(target).exists() {
             bail!("the packages of {release} have no {target}");
@@ -436,5 +517,18 @@ mod tests {
             let known: Vec<&str> = Known::of(arch).map(|known| known.id).collect();
             assert_eq!(known, arch.kernels, "{arch}: in the order of KNOWN");
         }
+    }
+
+    #[test]
+    fn the_newest_tools_of_a_series_are_taken() {
+        let names = [
+            "linux-kbuild-6.1",
+            "linux-kbuild-6.12.95+deb12",
+            "linux-kbuild-6.12.117+deb12",
+            "linux-kbuild-6.120",
+        ];
+        let names = names.map(str::to_owned);
+        assert_eq!(newest_tools(&names, "6.12."), Some("linux-kbuild-6.12.117+deb12"));
+        assert_eq!(newest_tools(&names, "7.2."), None);
     }
 }
