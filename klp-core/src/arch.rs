@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! What every architecture states about itself.
 
+use crate::stated::Fact;
 use crate::{FarBranch, FtraceRedirect, Patchable, Relocate, Unwind};
 
 /// An address in the kernel that is patched, which need not be the one this code runs in.
@@ -31,6 +32,9 @@ pub trait Architecture: FtraceRedirect + FarBranch + Patchable + Relocate + Unwi
 
     /// Every instruction starts at a multiple of this many bytes.
     const INSN_ALIGN: u64;
+
+    /// What is not stated yet. Nothing, but of an architecture that is being written.
+    const UNSTATED: &'static [Fact] = &[];
 
     /// Recovers a code address from a word that a function saved as its return address.
     ///
