@@ -5,7 +5,7 @@
 //! One list of cases, [`cases`], generic over [`Architecture`]. What differs between architectures is data, one
 //! [`Description`] each, in [`arch`].
 //!
-//! Numbers are given once and not reused, like those of the guest suite. `H1` facts, `H2` branches, `H3` slots, `H4`
+//! Numbers are given once and not reused, like those of the guest suite. `H0` what is stated at all, `H1` facts, `H2` branches, `H3` slots, `H4`
 //! patch sites, `H5` redirects, `H6` return stack, `H7` relocations, `H8` stack walking, `H9` code of modules,
 //! `H10` room at functions.
 
@@ -23,11 +23,13 @@ mod toolchain;
 #[cfg(test)]
 mod wrong;
 
+use std::borrow::Cow;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use klp_core::Architecture;
+use klp_core::stated::Fact;
 
 use crate::report::{CaseResult, Outcome};
 pub use description::Description;
@@ -45,8 +47,17 @@ pub struct Case {
     /// The document and section it comes from.
     pub source: &'static str,
     /// Why this architecture cannot be asked, if it cannot.
-    pub skip: Option<&'static str>,
-    check: fn(&'static Description) -> Check,
+    pub skip: Option<Cow<'static, str>>,
+    /// The fact that it is about, if it is about whether that is stated.
+    pub fact: Option<Fact>,
+    check: Checked,
+}
+
+/// How a case is checked.
+#[derive(Clone, Copy, Debug)]
+enum Checked {
+    By(fn(&'static Description) -> Check),
+    ByFact(fn(Fact, &'static Description) -> Check, Fact),
 }
 
 impl Case {
@@ -56,12 +67,29 @@ impl Case {
         source: &'static str,
         check: fn(&'static Description) -> Check,
     ) -> Case {
-        Case { id, name, source, skip: None, check }
+        Case { id, name, source, skip: None, fact: None, check: Checked::By(check) }
+    }
+
+    /// The case about whether a fact is stated.
+    fn stated(fact: Fact, check: fn(Fact, &'static Description) -> Check) -> Case {
+        let said = fact.statement();
+        let check = Checked::ByFact(check, fact);
+        Case { id: said.id, name: said.case, source: said.source, skip: None, fact: Some(fact), check }
     }
 
     /// Skips the case, for this reason, unless the architecture has what the case is about.
     fn only_if(mut self, has_it: bool, otherwise: &'static str) -> Case {
-        self.skip = (!has_it).then_some(otherwise);
+        self.skip = (!has_it).then_some(Cow::Borrowed(otherwise));
+        self
+    }
+
+    /// Skips the case if something that it depends on is not stated.
+    fn unless_unstated(mut self, unstated: &[Fact]) -> Case {
+        let needs = |fact: &&Fact| self.fact.is_none() && fact.statement().is_needed_by(self.id);
+        let missing: Vec<&str> = unstated.iter().filter(needs).map(|fact| fact.name()).collect();
+        if !missing.is_empty() {
+            self.skip = Some(Cow::Owned(format!("unstated: {}", missing.join(", "))));
+        }
         self
     }
 
@@ -75,9 +103,13 @@ impl Case {
     /// Runs the case. A panic is a failure.
     pub fn run(&self, description: &'static Description) -> CaseResult {
         let started = Instant::now();
-        let outcome = match self.skip {
-            Some(reason) => Outcome::Skipped(reason.to_owned()),
-            None => match panic::catch_unwind(AssertUnwindSafe(|| (self.check)(description))) {
+        let check = || match self.check {
+            Checked::By(check) => check(description),
+            Checked::ByFact(check, fact) => check(fact, description),
+        };
+        let outcome = match &self.skip {
+            Some(reason) => Outcome::Skipped(reason.clone().into_owned()),
+            None => match panic::catch_unwind(AssertUnwindSafe(check)) {
                 Ok(Ok(())) => Outcome::Passed,
                 Ok(Err(reason)) => Outcome::Failed(reason),
                 Err(payload) => Outcome::Failed(panic_message(payload.as_ref())),
@@ -108,9 +140,13 @@ pub fn cases<A: Architecture>(description: &'static Description) -> Vec<Case> {
 }
 
 /// The `main` of an architecture crate's test `conformance`: runs its cases as libtest would, so that `cargo test` and
-/// nextest know how to list, filter and run them.
+/// nextest know how to list, filter and run them. While something is not stated they run one by one, so that they are listed in the
+/// order in which it is to be stated.
 pub fn main<A: Architecture>(description: &'static Description) -> ExitCode {
-    let arguments = libtest_mimic::Arguments::from_args();
+    let mut arguments = libtest_mimic::Arguments::from_args();
+    if !A::UNSTATED.is_empty() {
+        arguments.test_threads = Some(1);
+    }
     let trials = cases::<A>(description).into_iter().map(|case| {
         let name = format!("{} {}", case.id, case.name);
         let skipped = case.skip.is_some();

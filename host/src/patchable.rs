@@ -20,6 +20,9 @@ pub struct Room {
     pub against: fn(u16, u16) -> Option<&'static str>,
 }
 
+/// What stands for the [`Room`] of an architecture of which nothing is known yet.
+pub const UNSTATED: Result<Room, &str> = Err("its room for slots is not stated yet");
+
 /// A function, and what keeps a slot from fitting if something does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

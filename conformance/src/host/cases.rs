@@ -10,6 +10,7 @@ mod relocation;
 mod return_stack;
 mod site;
 mod slot;
+mod stated;
 mod unwind;
 
 use klp_core::Architecture;
@@ -18,6 +19,7 @@ use super::{Case, Description};
 
 pub(super) fn all<A: Architecture>(description: &'static Description) -> Vec<Case> {
     let groups = [
+        stated::cases::<A>(),
         facts::cases::<A>(description),
         branch::cases::<A>(description),
         slot::cases::<A>(description),
@@ -29,7 +31,7 @@ pub(super) fn all<A: Architecture>(description: &'static Description) -> Vec<Cas
         module::cases(description),
         patchable::cases::<A>(description),
     ];
-    groups.into_iter().flatten().collect()
+    groups.into_iter().flatten().map(|case| case.unless_unstated(A::UNSTATED)).collect()
 }
 
 /// Fails with the formatted message unless the condition holds.

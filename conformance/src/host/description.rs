@@ -7,6 +7,7 @@ use klp_core::Addr;
 use klp_core::branch::Reach;
 use klp_core::ftrace::RegsLayout;
 use klp_core::patchable::Lack;
+use klp_host::Arch;
 
 use super::evaluate::{Machine, Next};
 use super::oracle::{Insn, Oracle};
@@ -17,6 +18,10 @@ use super::stack::Stacks;
 pub struct Description {
     /// The name that `--arch` takes.
     pub name: &'static str,
+    /// Its entry of [`klp_host::ARCHES`]; of a table of its own, if it is not part of this workspace.
+    pub host: fn() -> Option<&'static Arch>,
+    /// Where its golden files and the like are.
+    pub files: Files,
     /// Makes the disassembler that is asked.
     pub oracle: fn() -> Box<dyn Oracle>,
     /// The manuals' sections that cases are checked against.
@@ -69,6 +74,26 @@ impl Description {
     pub fn branch_code(&self) -> Vec<Vec<u8>> {
         self.branches.iter().map(|(code, _)| bytes(code)).collect()
     }
+}
+
+/// Where files are that belong to a description.
+#[derive(Debug)]
+pub struct Files {
+    /// The directory of golden files: `NAME/CASE.snap` in it.
+    pub golden: &'static str,
+    /// The directory of recorded stacks: `NAME-KERNEL/*.txt` in it.
+    pub stacks: &'static str,
+    /// The page with the table of relocation types.
+    pub relocations: &'static str,
+}
+
+impl Files {
+    /// Those of this workspace.
+    pub const HERE: Files = Files {
+        golden: concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"),
+        stacks: concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/stacks"),
+        relocations: concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/relocations.md"),
+    };
 }
 
 /// Sections of manuals.
@@ -179,7 +204,8 @@ pub struct RelocSample {
 }
 
 impl RelocSample {
-    pub(crate) const fn new(
+    /// A type whose places are data or no branch.
+    pub const fn new(
         name: &'static str,
         code: &'static str,
         value: Value,
@@ -190,19 +216,19 @@ impl RelocSample {
     }
 
     /// The same for a jump.
-    pub(crate) const fn jump(mut self) -> RelocSample {
+    pub const fn jump(mut self) -> RelocSample {
         self.is_branch = true;
         self
     }
 
     /// The same for a call.
-    pub(crate) const fn call(mut self) -> RelocSample {
+    pub const fn call(mut self) -> RelocSample {
         self.is_call = true;
         self.jump()
     }
 
     /// The same for a reference to a doubleword that holds the symbol's address.
-    pub(crate) const fn literal(mut self) -> RelocSample {
+    pub const fn literal(mut self) -> RelocSample {
         self.is_literal = true;
         self
     }
@@ -228,17 +254,17 @@ pub enum Limits {
 
 impl Limits {
     /// A signed field of `bits` bits that counts units of `step`.
-    pub(crate) const fn signed(bits: u32, step: i64) -> Limits {
+    pub const fn signed(bits: u32, step: i64) -> Limits {
         Limits::Range { min: -(1 << (bits - 1)) * step, max: ((1 << (bits - 1)) - 1) * step, step }
     }
 
     /// An unsigned field of `bits` bits.
-    pub(crate) const fn unsigned(bits: u32) -> Limits {
+    pub const fn unsigned(bits: u32) -> Limits {
         Limits::Range { min: 0, max: (1 << bits) - 1, step: 1 }
     }
 
     /// Values at the limits, which fit.
-    pub(crate) fn inside(self) -> Vec<i64> {
+    pub fn inside(self) -> Vec<i64> {
         match self {
             Limits::None => vec![0, -1, i64::MIN, i64::MAX],
             Limits::Step(step) => vec![0, -step, step],
@@ -247,7 +273,7 @@ impl Limits {
     }
 
     /// Values that do not fit.
-    pub(crate) fn outside(self) -> Vec<i64> {
+    pub fn outside(self) -> Vec<i64> {
         match self {
             Limits::None => vec![],
             Limits::Step(step) => vec![1, step + 1, step / 2],
@@ -293,7 +319,7 @@ pub enum Value {
 
 impl Value {
     /// Whether it takes part of its value from the TOC pointer.
-    pub(crate) const fn needs_toc(self) -> bool {
+    pub const fn needs_toc(self) -> bool {
         matches!(self, Value::TocOffset | Value::TocPointer)
     }
 }

@@ -3,23 +3,24 @@
 
 use std::panic::{self, AssertUnwindSafe};
 
-use super::Check;
+use super::{Check, Description};
 
-/// Compares `text` with the golden file `snapshots/ARCH/NAME.snap`.
+/// Compares `text` with the golden file `ARCH/NAME.snap`.
 ///
 /// # Errors
 ///
 /// It differs. The message ends with the command that approves the new text.
-pub(crate) fn check(arch: &str, name: &str, text: &str) -> Check {
+pub(crate) fn check(d: &Description, name: &str, text: &str) -> Check {
+    let (dir, arch) = (d.files.golden, d.name);
     let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(format!("{}/snapshots/{arch}", env!("CARGO_MANIFEST_DIR")));
+    settings.set_snapshot_path(format!("{dir}/{arch}"));
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.set_description("SPDX-License-Identifier: GPL-2.0-only OR MIT");
     let compare = || settings.bind(|| insta::assert_snapshot!(name, text));
     panic::catch_unwind(AssertUnwindSafe(compare)).map_err(|_| {
         format!(
-            "differs from conformance/snapshots/{arch}/{name}.snap (above); it is now:\n{text}\n\
+            "differs from {dir}/{arch}/{name}.snap (above); it is now:\n{text}\n\
              to approve it: INSTA_UPDATE=always cargo test -p klp-arch-{arch} --test conformance -- {name}"
         )
     })

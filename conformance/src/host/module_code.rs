@@ -60,7 +60,7 @@ pub fn scan(path: &Path, description: &Description) -> Result<Scan> {
 
 fn scan_bytes(bytes: &[u8], description: &Description) -> Result<Scan> {
     let file = object::File::parse(bytes).context("expected an ELF object")?;
-    let arch = klp_host::Arch::by_name(description.name).context("no such architecture")?;
+    let arch = (description.host)().context("no such architecture")?;
     let machine = machine(bytes, file.is_little_endian());
     ensure!(
         machine == arch.facts.elf_machine,

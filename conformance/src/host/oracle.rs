@@ -21,6 +21,20 @@ pub trait Oracle {
     fn insn(&self, at: Addr, code: &[u8]) -> Option<Insn>;
 }
 
+/// What stands for the disassembler of an architecture for which none is stated. It knows no instruction.
+#[derive(Debug)]
+pub struct Unstated;
+
+impl Oracle for Unstated {
+    fn name(&self) -> &'static str {
+        "unstated"
+    }
+
+    fn insn(&self, _at: Addr, _code: &[u8]) -> Option<Insn> {
+        None
+    }
+}
+
 /// One instruction, as a disassembler sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Insn {

@@ -8,6 +8,8 @@ use std::process::Command;
 use klp_host::Arch;
 use tempfile::TempDir;
 
+use super::Description;
+
 /// The cross tools of an architecture, and a directory to work in.
 pub(crate) struct Toolchain {
     arch: &'static Arch,
@@ -15,9 +17,12 @@ pub(crate) struct Toolchain {
 }
 
 impl Toolchain {
-    pub(crate) fn new(arch: &str) -> Result<Toolchain, String> {
-        let arch =
-            Arch::by_name(arch).ok_or_else(|| format!("the host tools know no architecture '{arch}'"))?;
+    pub(crate) fn new(d: &Description) -> Result<Toolchain, String> {
+        let arch = (d.host)();
+        Toolchain::of(arch.ok_or_else(|| format!("the host tools know no architecture '{}'", d.name))?)
+    }
+
+    pub(crate) fn of(arch: &'static Arch) -> Result<Toolchain, String> {
         let dir =
             tempfile::tempdir().map_err(|error| format!("cannot make a directory to work in: {error}"))?;
         Ok(Toolchain { arch, dir })

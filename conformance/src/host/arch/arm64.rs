@@ -9,14 +9,17 @@ mod stacks;
 use klp_core::branch::{BranchKind, Reach};
 use klp_core::ftrace::RegsLayout;
 use klp_core::patchable::Lack;
+use klp_host::Arch;
 
-use super::super::description::{BlockSample, Description, Manuals, PatchableSample, Slot};
+use super::super::description::{BlockSample, Description, Files, Manuals, PatchableSample, Slot};
 use super::super::evaluate::{Machine, Next, number};
 use super::super::oracle::{Flow, Insn, Yaxpeax};
 
 /// What the suite is told.
 pub static DESCRIPTION: Description = Description {
     name: "arm64",
+    host: || Arch::by_name("arm64"),
+    files: Files::HERE,
     oracle: || Box::new(Yaxpeax),
     manuals: Manuals {
         branches: "Arm ARM C6.2, \"B\", \"BL\", \"BR\", \"BLR\"",

@@ -9,14 +9,17 @@ mod stacks;
 use klp_core::branch::{BranchKind, BranchTarget, Reach};
 use klp_core::ftrace::RegsLayout;
 use klp_core::patchable::Lack;
+use klp_host::Arch;
 
-use super::super::description::{BlockSample, Description, Manuals, PatchableSample, Slot};
+use super::super::description::{BlockSample, Description, Files, Manuals, PatchableSample, Slot};
 use super::super::evaluate::{Machine, Next, number};
 use super::super::oracle::{Flow, Insn, PowerPc};
 
 /// What the suite is told.
 pub static DESCRIPTION: Description = Description {
     name: "ppc64",
+    host: || Arch::by_name("ppc64"),
+    files: Files::HERE,
     oracle: || Box::new(PowerPc::default()),
     manuals: Manuals {
         branches: "Power ISA 3.0 B Book I, 2.4, Branch Instructions",

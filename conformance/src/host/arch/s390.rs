@@ -8,9 +8,10 @@ mod stacks;
 use klp_core::branch::Reach;
 use klp_core::ftrace::RegsLayout;
 use klp_core::patchable::Lack;
+use klp_host::Arch;
 
 use super::super::description::{
-    BlockSample, Description, Limits, Manuals, PatchableSample, RelocSample, Slot, Value,
+    BlockSample, Description, Files, Limits, Manuals, PatchableSample, RelocSample, Slot, Value,
 };
 use super::super::evaluate::{Machine, Next, number};
 use super::super::oracle::{Insn, SystemZ};
@@ -18,6 +19,8 @@ use super::super::oracle::{Insn, SystemZ};
 /// What the suite is told.
 pub static DESCRIPTION: Description = Description {
     name: "s390",
+    host: || Arch::by_name("s390"),
+    files: Files::HERE,
     oracle: || Box::new(SystemZ::default()),
     manuals: Manuals {
         branches: "PoP ch. 7, \"Branch Relative and Save Long\", \"Branch Relative on Condition Long\"",

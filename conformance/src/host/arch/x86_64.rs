@@ -9,9 +9,10 @@ mod stacks;
 use klp_core::branch::Reach;
 use klp_core::ftrace::RegsLayout;
 use klp_core::patchable::Lack;
+use klp_host::Arch;
 
 use super::super::description::{
-    BlockSample, Description, Limits, Manuals, PatchableSample, RelocSample, Slot, Value,
+    BlockSample, Description, Files, Limits, Manuals, PatchableSample, RelocSample, Slot, Value,
 };
 use super::super::evaluate::{Machine, Next, number};
 use super::super::oracle::{Flow, Iced, Insn};
@@ -19,6 +20,8 @@ use super::super::oracle::{Flow, Iced, Insn};
 /// What the suite is told.
 pub static DESCRIPTION: Description = Description {
     name: "x86_64",
+    host: || Arch::by_name("x86_64"),
+    files: Files::HERE,
     oracle: || Box::new(Iced),
     manuals: Manuals {
         branches: "SDM vol. 2, \"CALL\", \"JMP\"",

@@ -4,7 +4,6 @@
 use std::fs;
 
 use klp_core::{Architecture, Endian};
-use klp_host::Arch;
 use object::{Object, ObjectSection};
 
 use super::{ensure, ensure_eq};
@@ -37,14 +36,15 @@ pub(super) fn cases<A: Architecture>(d: &'static Description) -> Vec<Case> {
 
 fn names<A: Architecture>(d: &'static Description) -> Check {
     ensure_eq!(A::NAME, d.name, "Architecture::NAME");
-    let arch = Arch::by_name(A::NAME).ok_or_else(|| format!("klp_host::ARCHES has no '{}'", A::NAME))?;
+    let arch = (d.host)().ok_or_else(|| format!("klp_host::ARCHES has no '{}'", A::NAME))?;
+    ensure_eq!(A::NAME, arch.name, "Architecture::NAME");
     ensure_eq!(A::ELF_MACHINE, arch.facts.elf_machine, "Architecture::ELF_MACHINE");
     ensure_eq!(A::ENDIAN, arch.facts.endian, "Architecture::ENDIAN");
     Ok(())
 }
 
 fn elf_header<A: Architecture>(d: &'static Description) -> Check {
-    let tools = Toolchain::new(d.name)?;
+    let tools = Toolchain::new(d)?;
     let object = tools.assemble("empty", ".data\n.quad 0x0102030405060708\n")?;
     let bytes = fs::read(&object).map_err(|error| error.to_string())?;
     let file = object::File::parse(&*bytes).map_err(|error| error.to_string())?;

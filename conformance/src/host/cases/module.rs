@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! H9: what the check of module code finds in code of the cross compiler.
 
+use klp_host::Arch;
+
 use super::{ensure, ensure_eq};
 use crate::host::module_code::{Scan, scan};
 use crate::host::toolchain::Toolchain;
@@ -38,7 +40,7 @@ long copy(const struct pair *from, int n)
 ";
 
 fn compile(d: &Description, options: &[&str]) -> Result<Scan, String> {
-    let tools = Toolchain::new(d.name)?;
+    let tools = Toolchain::new(d)?;
     let path = tools.compile("code", CODE, options)?;
     scan(&path, d).map_err(|error| format!("{error:#}"))
 }
@@ -71,7 +73,8 @@ fn clean(d: &'static Description) -> Check {
 
 fn foreign(d: &'static Description) -> Check {
     let other = if d.name == "x86_64" { "s390" } else { "x86_64" };
-    let path = Toolchain::new(other).and_then(|tools| {
+    let other = Arch::by_name(other).ok_or("the host tools have lost an architecture")?;
+    let path = Toolchain::of(other).and_then(|tools| {
         let path = tools.compile("code", CODE, &[])?;
         match scan(&path, d) {
             Ok(_) => Err(format!("code of {other} was scanned")),

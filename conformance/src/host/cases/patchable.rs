@@ -77,7 +77,7 @@ type Sites = Vec<u64>;
 /// `.TOC. - place`: right where the place is the function's address, too low by what lies before it otherwise.
 fn spoilt<A: Architecture>(d: &'static Description) -> Check {
     for (option, room) in [("-fpatchable-function-entry=12,12", 0), ("-fpatchable-function-entry=14,12", 8)] {
-        let tools = Toolchain::new(d.name)?;
+        let tools = Toolchain::new(d)?;
         let options = [d.no_fpu, &["-mcmodel=medium", "-fno-asynchronous-unwind-tables", option]].concat();
         let path = tools.compile("patchable", SOURCE, &options)?;
         let bytes = std::fs::read(&path).map_err(|error| error.to_string())?;
@@ -96,7 +96,7 @@ fn spoilt<A: Architecture>(d: &'static Description) -> Check {
 }
 
 fn compile(d: &Description, options: &[&str]) -> Result<(Vec<Function>, Sites), String> {
-    let tools = Toolchain::new(d.name)?;
+    let tools = Toolchain::new(d)?;
     let path = tools.compile("patchable", SOURCE, options)?;
     let bytes = std::fs::read(&path).map_err(|error| error.to_string())?;
     let file = object::File::parse(&*bytes).map_err(|error| error.to_string())?;
@@ -213,7 +213,7 @@ const fn replacement<A: Architecture>() -> Addr {
 fn executed<A: Architecture>(d: &'static Description) -> Check {
     for sample in d.patchable.iter().filter(|sample| sample.lack.is_none()) {
         let what = format!("compiled with {}", sample.options.join(" "));
-        let tools = Toolchain::new(d.name)?;
+        let tools = Toolchain::new(d)?;
         tools.write("patched.c", PROGRAM)?;
         tools.write("arch.S", d.slot.program)?;
         let far = format!("-Wl,--section-start=.far1={:#x}", replacement::<A>());
@@ -363,7 +363,7 @@ fn named(d: &'static Description) -> Check {
             sample.before, sample.after
         );
         let found = |source: &str| {
-            let tools = Toolchain::new(d.name)?;
+            let tools = Toolchain::new(d)?;
             let path = tools.compile("patchable", source, &options)?;
             let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
             klp_host::patchable::entries(&bytes).map_err(|error| format!("{what}: {error:#}"))

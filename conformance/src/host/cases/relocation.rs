@@ -206,7 +206,7 @@ fn for_each<A: Architecture>(
     choose: fn(&RelocSample) -> Vec<i64>,
     mut judge: impl FnMut(&str, &Linked, &Result<Vec<u8>, RelocError>) -> Check,
 ) -> Check {
-    let tools = Toolchain::new(d.name)?;
+    let tools = Toolchain::new(d)?;
     let base = d.text[0] & !0xffff;
     let (mut complaints, mut judged) = (Vec::new(), 0);
     for sample in d.relocations {
@@ -264,7 +264,7 @@ fn values<A: Architecture>(d: &'static Description) -> Check {
 
 /// What the manual says does not fit. The linker is not asked: some of its checks are laxer.
 fn refusals<A: Architecture>(d: &'static Description) -> Check {
-    let tools = Toolchain::new(d.name)?;
+    let tools = Toolchain::new(d)?;
     for sample in d.relocations {
         let object = assemble(&tools, d, sample, 0)?;
         for value in sample.limits.outside() {
@@ -279,7 +279,7 @@ const WINDOW: i64 = 256;
 
 /// Every value around the limits, and multiples of what a value must be a multiple of and others between them.
 fn exact<A: Architecture>(d: &'static Description) -> Check {
-    let tools = Toolchain::new(d.name)?;
+    let tools = Toolchain::new(d)?;
     for sample in d.relocations {
         let object = assemble(&tools, d, sample, 0)?;
         let around = |middle: i64| (-WINDOW..=WINDOW).map(move |i| middle.wrapping_add(i));
@@ -322,7 +322,7 @@ fn judge_alone<A: Architecture>(d: &Description, object: &Object1<'_>, value: i6
 }
 
 fn cut_short<A: Architecture>(d: &'static Description) -> Check {
-    let tools = Toolchain::new(d.name)?;
+    let tools = Toolchain::new(d)?;
     let base = d.text[0] & !0xffff;
     for sample in d.relocations {
         let object = assemble(&tools, d, sample, 0)?;
@@ -365,7 +365,7 @@ fn unknown<A: Architecture>(d: &'static Description) -> Check {
 }
 
 fn branches<A: Architecture>(d: &'static Description) -> Check {
-    let tools = Toolchain::new(d.name)?;
+    let tools = Toolchain::new(d)?;
     for sample in d.relocations {
         let object = assemble(&tools, d, sample, 0)?;
         ensure_eq!(A::is_branch(object.r_type), sample.is_branch, "{}", object.name);
@@ -376,7 +376,7 @@ fn branches<A: Architecture>(d: &'static Description) -> Check {
 
 /// The type that the assembler uses for a doubleword with an address; the descriptors of patches' relocations are such.
 fn absolute<A: Architecture>(d: &'static Description) -> Check {
-    let tools = Toolchain::new(d.name)?;
+    let tools = Toolchain::new(d)?;
     let bytes = read(&tools.assemble("absolute", ".data\n.quad sym\n")?)?;
     let file = ::object::File::parse(&*bytes).map_err(|error| error.to_string())?;
     let data = file.section_by_name(".data").ok_or("the object has no data")?;

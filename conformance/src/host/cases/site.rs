@@ -78,7 +78,7 @@ fn approved<A: Architecture>(d: &'static Description) -> Check {
             text += &listing(oracle.as_ref(), sample.at, &code[..A::ENTRY_LEN]);
         }
     }
-    golden::check(d.name, "site.of_real_functions_is_as_approved", &text)
+    golden::check(d, "site.of_real_functions_is_as_approved", &text)
 }
 
 /// Every other address near a function that can be traced is not its site.

@@ -201,5 +201,5 @@ fn approved<A: Architecture>(d: &'static Description) -> Check {
         text += &format!("{kind:?} at {at:#x} to {target:#x}\n\n{}", listing(oracle.as_ref(), at, insns));
         text += &format!("{:+5}  {}\n\n", A::SLOT_LITERAL, hex(literal));
     }
-    golden::check(d.name, "slot.code_is_as_approved", &text)
+    golden::check(d, "slot.code_is_as_approved", &text)
 }

@@ -34,7 +34,7 @@ const FLAGS: &[&str] = &[
 
 /// The types in the objects of `relocations.c`, by section, made with each set of flags.
 pub(super) fn types(d: &'static Description) -> Result<BTreeSet<u32>, String> {
-    let tools = Toolchain::new(d.name)?;
+    let tools = Toolchain::new(d)?;
     let mut types = BTreeSet::new();
     for flags in d.module_flags {
         let path = tools.compile("object", SOURCE, &[FLAGS, flags].concat())?;
@@ -84,7 +84,7 @@ const EXTERNALS: u64 = 0x80_0000;
 const STRIDE: u64 = 0x1230;
 
 fn as_linked_with<A: Architecture>(d: &'static Description, flags: &[&str]) -> Check {
-    let tools = Toolchain::new(d.name)?;
+    let tools = Toolchain::new(d)?;
     let base = d.text[0] & !0xffff;
     let object_bytes = read(&tools.compile("object", SOURCE, &[FLAGS, flags].concat())?)?;
     let object = object::File::parse(&*object_bytes).map_err(|error| error.to_string())?;

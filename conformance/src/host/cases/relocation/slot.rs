@@ -68,7 +68,7 @@ fn branch_to<A: Architecture>(
 }
 
 pub(super) fn reach<A: Architecture>(d: &'static Description) -> Check {
-    let (tools, oracle) = (Toolchain::new(d.name)?, (d.oracle)());
+    let (tools, oracle) = (Toolchain::new(d)?, (d.oracle)());
     let base = d.text[0] & !0xffff;
     for (object, min, max, step) in branches(&tools, d)? {
         let place = base + object.offset as u64;
@@ -94,7 +94,7 @@ fn with_room(d: &Description, object: &Object1<'_>) -> (Vec<u8>, Vec<u8>) {
 }
 
 pub(super) fn through<A: Architecture>(d: &'static Description) -> Check {
-    let (tools, oracle) = (Toolchain::new(d.name)?, (d.oracle)());
+    let (tools, oracle) = (Toolchain::new(d)?, (d.oracle)());
     let base = d.text[0] & !0xffff;
     let slots = base + 0x1_0000;
     let mut through = 0;

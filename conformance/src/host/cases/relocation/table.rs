@@ -79,7 +79,7 @@ fn row<A: Architecture>(
 }
 
 fn table<A: Architecture>(d: &'static Description) -> Result<String, String> {
-    let tools = Toolchain::new(d.name)?;
+    let tools = Toolchain::new(d)?;
     let by_gcc: Vec<u32> = object::types(d)?.into_iter().collect();
     let mut text = String::from(
         "| type | emitted by | place | in range | out of range | not aligned |\n|---|---|---|---|---|---|\n",
@@ -95,8 +95,8 @@ fn table<A: Architecture>(d: &'static Description) -> Result<String, String> {
 
 /// The page has this architecture's table, as it is now. With `INSTA_UPDATE=always` it is written, as golden files are.
 pub(super) fn documented<A: Architecture>(d: &'static Description) -> Check {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/src/relocations.md");
-    let page = String::from_utf8(read(&path)?).map_err(|error| error.to_string())?;
+    let path = Path::new(d.files.relocations);
+    let page = String::from_utf8(read(path)?).map_err(|error| error.to_string())?;
     let (start, end) = (format!("<!-- table: {} -->\n", d.name), "<!-- end of table -->\n");
     let before = page.find(&start).ok_or_else(|| format!("no {start} in the page"))? + start.len();
     let len = page[before..].find(end).ok_or("the table has no end")?;
@@ -106,11 +106,11 @@ pub(super) fn documented<A: Architecture>(d: &'static Description) -> Check {
     }
     if env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
         let page = [&page[..before], &table, &page[before + len..]].concat();
-        return std::fs::write(&path, page).map_err(|error| error.to_string());
+        return std::fs::write(path, page).map_err(|error| error.to_string());
     }
     Err(format!(
-        "the table of {} in docs/src/relocations.md is not what was found:\n{table}\nto write it: INSTA_UPDATE=always \
+        "the table of {} in {} is not what was found:\n{table}\nto write it: INSTA_UPDATE=always \
          cargo test -p klp-arch-{} --test conformance -- table",
-        d.name, d.name
+        d.name, d.files.relocations, d.name
     ))
 }

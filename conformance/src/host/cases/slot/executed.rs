@@ -51,7 +51,7 @@ fn run<A: Architecture>(d: &Description, kind: BranchKind, changes: u32) -> Resu
     for target in FUNCTIONS_AT {
         ensure!(!A::REACH.covers(SLOT_AT, target), "{target:#x} is in reach of {SLOT_AT:#x}");
     }
-    let tools = Toolchain::new(d.name)?;
+    let tools = Toolchain::new(d)?;
     tools.write("slot.h", &header::<A>(kind, changes)?)?;
     tools.write("slot.c", PROGRAM)?;
     tools.write("arch.S", d.slot.program)?;

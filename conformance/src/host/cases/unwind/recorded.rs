@@ -12,16 +12,16 @@ use crate::host::damage::survive;
 use crate::host::stack::walk;
 use crate::image::fixture::{Fixture, Outcome};
 
-/// Those of an architecture, in the order of their names: `fixtures/stacks/ARCH-KERNEL/NAME.txt`.
-fn files(arch: &str) -> Result<Vec<PathBuf>, String> {
+/// Those of an architecture, in the order of their names: `ARCH-KERNEL/NAME.txt`.
+fn files(d: &Description) -> Result<Vec<PathBuf>, String> {
     let list = |dir: &Path| -> Result<Vec<PathBuf>, String> {
         let entries = fs::read_dir(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         paths.sort();
         Ok(paths)
     };
-    let all = list(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/stacks")))?;
-    let prefix = format!("{arch}-");
+    let all = list(Path::new(d.files.stacks))?;
+    let prefix = format!("{}-", d.name);
     let of_arch = |dir: &&PathBuf| {
         dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)) && dir.is_dir()
     };
@@ -39,8 +39,8 @@ fn read(path: &Path) -> Result<Fixture, String> {
 
 /// The walk of each finds what it found when it was recorded, whatever the byte order; and whatever one of its words is.
 pub(super) fn all<A: Architecture>(d: &'static Description) -> Check {
-    let files = files(d.name)?;
-    ensure!(!files.is_empty(), "there are none of {} in conformance/fixtures/stacks", d.name);
+    let files = files(d)?;
+    ensure!(!files.is_empty(), "there are none of {} in {}", d.name, d.files.stacks);
     let mut reliable = 0;
     for path in files {
         let name = path.display();
