@@ -168,7 +168,7 @@ facts! {
         }
         Kernels 6 "kernels" {
             what: "A stock kernel that can be fetched: the Debian suite that has its image and headers.",
-            place: "host/src/kernel/debian.rs, KNOWN",
+            place: "klp_host::Arch, the entry of ARCHES, kernels; host/src/kernel/debian.rs, KNOWN, for one that no other has",
             source: "apt-cache policy of linux-image and linux-headers for the architecture; CONFIG_DYNAMIC_FTRACE, CONFIG_KALLSYMS \
                      and CONFIG_MODULES in its .config",
             needed_by: "every guest",

@@ -7,7 +7,6 @@
 use klp_core::Architecture;
 use klp_core::branch::Reach;
 use klp_core::stated::Fact;
-use klp_host::kernel::KNOWN;
 
 use super::ensure;
 use crate::host::oracle::{Oracle as _, Unstated};
@@ -67,7 +66,7 @@ fn left<A: Architecture>(fact: Fact, d: &'static Description) -> Vec<&'static st
             }),
             "binary, package, user, console or machine is empty",
         )],
-        Fact::Kernels => &[(KNOWN.is_empty(), "there is no kernel")],
+        Fact::Kernels => &[(host.is_some_and(|arch| arch.kernels.is_empty()), "kernels is empty")],
         Fact::Disassembler => &[((d.oracle)().name() == Unstated.name(), "oracle knows no instruction")],
         Fact::Text => &[(d.text.is_empty(), "text is empty")],
         Fact::SiteSamples => {

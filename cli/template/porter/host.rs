@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! What host tools know of __name__: its names, and QEMU's machine.
+
+use klp_arch___name__::__Type__;
+use klp_host::arch::{Arch, Image, Qemu};
+use klp_host::{Facts, patchable};
+
+/// The entry that would be in `klp_host::ARCHES`.
+pub static ARCH: Arch = __entry__;

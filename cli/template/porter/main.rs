@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! The host conformance suite on this architecture.
+
+mod description;
+mod host;
+
+fn main() -> std::process::ExitCode {
+    klp_conformance::host::main::<klp_arch___name__::__Type__>(&description::DESCRIPTION)
+}
