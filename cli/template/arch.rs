@@ -12,6 +12,7 @@
         gcc_package: None,
         // Fact::Kernels
         kernels: &[],
+        release: &BOOKWORM,
         facts: Facts::of::<__Type__>(),
         // Fact::Room
         room: patchable::UNSTATED,
@@ -22,6 +23,7 @@
         qemu: Qemu {
             binary: "",
             package: "",
+            firmware: None,
             user: "",
             machine: &[],
             console: "",

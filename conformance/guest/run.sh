@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 #
-# Runs the cases in the guest: sh run.sh [ID|GROUP|GLOB...], without arguments all of them. klp.ko is loaded before.
+# Runs the cases in the guest: sh run.sh [ID|GROUP|GLOB...], without arguments all of them. klp.ko is loaded before, unless $KLP_CORE
+# is "off".
 #
 # Standard output is KTAP version 1 (Documentation/dev-tools/ktap.rst of the kernel). Every case runs in a shell of its
 # own, with a time-out, between two marks in the kernel log. After it the kernel has to be as it was before: what is left
@@ -66,7 +67,7 @@ clean_up() {
             [ "$(cat "$enabled")" = 1 ] && echo 0 >"$enabled"
         done
         snapshot | sed -n 's/^module //p' | grep -vxFf "$KLP_TMP/modules" | xargs -r -n 1 rmmod
-        [ -d /sys/module/klp ] || insmod "$KLP_MODULES/klp.ko"
+        [ "$KLP_CORE" = off ] || [ -d /sys/module/klp ] || insmod "$KLP_MODULES/klp.ko"
         snapshot >"$KLP_TMP/after"
         cmp -s "$KLP_TMP/before" "$KLP_TMP/after" && return
         sleep 0.3
@@ -126,7 +127,7 @@ run_case() {
     [ "$verdict" = ok ]
 }
 
-if [ ! -d /sys/kernel/klp ]; then
+if [ "$KLP_CORE" != off ] && [ ! -d /sys/kernel/klp ]; then
     echo "Bail out! klp.ko is not loaded"
     exit 2
 fi

@@ -74,7 +74,14 @@ impl Case {
     fn stated(fact: Fact, check: fn(Fact, &'static Description) -> Check) -> Case {
         let said = fact.statement();
         let check = Checked::ByFact(check, fact);
-        Case { id: said.id, name: said.case, source: said.source, skip: None, fact: Some(fact), check }
+        Case {
+            id: said.id,
+            name: said.case,
+            source: "docs/src/porting.md",
+            skip: None,
+            fact: Some(fact),
+            check,
+        }
     }
 
     /// Skips the case, for this reason, unless the architecture has what the case is about.

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use klp_arches::{Arm64, Ppc64, S390, X86_64};
+use klp_core::stated::Fact;
 
 use crate::Facts;
 use crate::dump::mmu::{self, PageTables};
@@ -257,6 +258,11 @@ impl Arch {
     /// Looks an architecture up by the ELF machine of its modules.
     pub fn by_machine(machine: u16) -> Option<&'static Arch> {
         ARCHES.iter().find(|arch| arch.facts.elf_machine == machine)
+    }
+
+    /// Whether a fact is stated.
+    pub fn states(&self, fact: Fact) -> bool {
+        !self.facts.unstated.contains(&fact)
     }
 
     /// The prefix of the cross tools (`CROSS_COMPILE`), trailing dash included.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use anyhow::Result;
+use klp_core::stated::Fact;
 
 use crate::apt::install;
 use crate::process::which;
@@ -82,14 +83,14 @@ pub fn check(arches: &[&Arch]) -> Vec<Finding> {
         })
         .collect();
     findings.push(rust(rustsrc::rustc_version().ok()));
-    for arch in arches {
+    for arch in arches.iter().filter(|arch| arch.states(Fact::Names)) {
         if let Some(name) = arch.gcc_package {
             let what = format!("{}gcc", arch.cross_compile());
             let fix = package(which(&what).is_some(), name);
             findings.push(Finding { what, task: Task::Build, fix });
         }
     }
-    for arch in arches {
+    for arch in arches.iter().filter(|arch| arch.states(Fact::Qemu)) {
         let fix = package(which(arch.qemu.binary).is_some(), arch.qemu.package);
         findings.push(Finding { what: arch.qemu.binary.to_owned(), task: Task::Run, fix });
         if let Some((file, name)) = arch.qemu.firmware {

@@ -5,6 +5,7 @@
 use anyhow::Result;
 use klp_core::reloc::{RelocError, Relocation};
 use klp_core::slots::{self, Destination, SlotArea};
+use klp_core::stated::Fact;
 use klp_core::{Addr, Architecture, Endian};
 use object::Endianness;
 use object::read::elf::ElfFile64;
@@ -20,6 +21,8 @@ type Entries = fn(&ElfFile64<'_, Endianness>) -> Result<Option<Vec<patchable::En
 /// What an architecture's crate states.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
+    /// What is not stated of it yet, here or in its entry of a table.
+    pub unstated: &'static [Fact],
     /// The ELF machine (`e_machine`) of its modules.
     pub elf_machine: u16,
     /// The byte order of its data.
@@ -45,6 +48,7 @@ impl Facts {
     /// What `A` states.
     pub const fn of<A: Architecture>() -> Facts {
         Facts {
+            unstated: A::UNSTATED,
             elf_machine: A::ELF_MACHINE,
             endian: A::ENDIAN,
             absolute: A::ABSOLUTE,

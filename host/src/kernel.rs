@@ -138,7 +138,7 @@ const CONFIG: &str = "include/config/auto.conf";
 
 /// Whether a kernel with this configuration is for `arch`.
 fn is_for(arch: &Arch, config: &str) -> bool {
-    arch.config.iter().all(|wanted| config.lines().any(|line| line == *wanted))
+    !arch.config.is_empty() && arch.config.iter().all(|wanted| config.lines().any(|line| line == *wanted))
 }
 
 /// What `uname -r` says of a kernel that was built in `build_dir`.

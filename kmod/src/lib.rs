@@ -38,6 +38,9 @@ mod tasks;
 mod universe;
 mod write_text;
 
+use klp_core::Architecture;
+use klp_core::stated::{Stage, missing};
+
 cfg_if::cfg_if! {
     // The one place that picks the architecture.
     if #[cfg(target_arch = "x86_64")] {
@@ -50,3 +53,11 @@ cfg_if::cfg_if! {
         use klp_arches::S390 as Native;
     }
 }
+
+// Calls are redirected and drained by the facts of the first two stages of a port: nothing is built on a guess. What later stages
+// state is refused where it is asked for.
+const _: () = assert!(
+    missing(<Native as Architecture>::UNSTATED, Stage::Redirect) == 0,
+    "klp.ko cannot be built for this architecture: not all facts are stated that it needs to redirect calls. \
+     `cargo klp conform --arch NAME --suite host --case H0` lists them, and where each is found"
+);

@@ -11,7 +11,7 @@ use klp_host::Progress;
 use super::conform::{self, Suite};
 
 /// The groups of guest cases that run on every kernel.
-const GROUPS: [&str; 12] = ["G1", "G2", "G3", "G4", "G5", "G6", "G7", "G8", "G9", "G10", "G12", "G13"];
+const GROUPS: [&str; 13] = ["G0", "G1", "G2", "G3", "G4", "G5", "G6", "G7", "G8", "G9", "G10", "G12", "G13"];
 /// Transitions and entries, and the kernel's own selftests: on every kernel they would take longer than all else together, so they
 /// run on the newest of each architecture. `klp conform` runs them everywhere.
 const LONG_GROUPS: [&str; 2] = ["G11", "G14"];

@@ -3,6 +3,7 @@
 
 use klp_arch___name__::__Type__;
 use klp_host::arch::{Arch, Image, Qemu};
+use klp_host::kernel::debian::BOOKWORM;
 use klp_host::{Facts, patchable};
 
 /// The entry that would be in `klp_host::ARCHES`.

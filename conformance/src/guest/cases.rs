@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 /// One case, as its script's header describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Case {
     pub warns: Option<String>,
     /// How many processors the guest has that it runs in.
     pub cpus: u32,
+    /// Whether klp.ko is loaded before.
+    pub core: bool,
 }
 
 /// Unless a case says otherwise.
@@ -77,8 +79,13 @@ fn parse(text: &str) -> Result<Case> {
         Some(cpus) => cpus.parse().with_context(|| format!("'{cpus}' is no number of processors"))?,
         None => CPUS,
     };
+    let core = match optional("core").as_deref() {
+        Some("off") => false,
+        None => true,
+        Some(other) => bail!("expected '# core: off' or no such line, found '{other}'"),
+    };
     let (id, name, source) = (field("id")?, field("name")?, field("source")?);
-    Ok(Case { id, name, source, cpus, warns: optional("warns") })
+    Ok(Case { id, name, source, cpus, core, warns: optional("warns") })
 }
 
 #[cfg(test)]
@@ -97,12 +104,15 @@ mod tests {
         let header = |cpus: &str| format!("# id: G1.2\n# name: it works\n# source: x\n# cpus: {cpus}\n");
         assert_eq!(parse(&header("4")).unwrap().cpus, 4);
         assert!(parse(&header("many")).is_err());
+        let header = |core: &str| format!("# id: G1.2\n# name: it works\n# source: x\n# core: {core}\n");
+        assert!(case.core && !parse(&header("off")).unwrap().core);
+        assert!(parse(&header("no")).is_err());
     }
 
     #[test]
     fn a_filter_names_a_case_or_its_group_and_nothing_else() {
         let (id, name, source) = ("G1.2".into(), String::new(), String::new());
-        let case = Case { id, name, source, cpus: CPUS, warns: None };
+        let case = Case { id, name, source, cpus: CPUS, core: true, warns: None };
         assert!(case.matches("G1.2") && case.matches("G1"));
         assert!(!case.matches("G1.") && !case.matches("G") && !case.matches("G1.20"));
     }

@@ -34,6 +34,18 @@ pub fn build_all(kernel: &Kernel, vmlinux: Option<&Path>, progress: &Progress) -
     kbuild::build(kernel, &out_dir(kernel), &dirs, &options(vmlinux), progress)
 }
 
+/// Builds the module of the cases that need no klp.ko, and not that.
+///
+/// # Errors
+///
+/// It does not build.
+pub(super) fn build_bare(kernel: &Kernel, progress: &Progress) -> Result<PathBuf> {
+    let module = super::dir().join("modules/test_empty");
+    let options = kbuild::Options { core: false, ..options(None) };
+    let built = kbuild::build(kernel, &out_dir(kernel).join("bare"), &[module], &options, progress)?;
+    built.patches.into_iter().next().context("the build made no module")
+}
+
 fn subdirectories(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found: Vec<PathBuf> = fs::read_dir(dir)
         .with_context(|| format!("cannot list {}", dir.display()))?

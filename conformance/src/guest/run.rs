@@ -39,6 +39,11 @@ pub struct Options<'a> {
 /// goes wrong in a guest is the result of a case.
 pub fn run(kernel: &Kernel, options: &Options<'_>, progress: &Progress) -> Result<Vec<CaseResult>> {
     let cases = select(cases::in_dir(&super::dir().join("cases"))?, options.filters)?;
+    let (cases, bare): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| case.core);
+    let mut results = run_bare(bare, kernel, options, progress)?;
+    if cases.is_empty() {
+        return Ok(results);
+    }
     let built = modules::build_all(kernel, options.vmlinux, progress)?;
     let klp = built.klp.clone().context("the build made no klp.ko")?;
     let foreign = modules::foreign(kernel, options.fetch, progress)?;
@@ -58,7 +63,7 @@ pub fn run(kernel: &Kernel, options: &Options<'_>, progress: &Progress) -> Resul
         let name = module.file_name().unwrap_or_default().to_string_lossy();
         added.push(at(module.clone(), &format!("{MODULE_DIR}/{name}")));
     }
-    let mut results = vec![no_float(kernel, &klp, &built.patches)?];
+    results.push(no_float(kernel, &klp, &built.patches)?);
     let job = Job::Exec(String::new());
     let spec = RunSpec {
         modules: vec![klp],
@@ -80,6 +85,29 @@ fn foreign_kernel(kernel: &Kernel, module: Option<PathBuf>) -> Result<Added> {
     fs::write(&none, format!("no other kernel of {} is known\n", kernel.arch))
         .with_context(|| format!("cannot write {}", none.display()))?;
     Ok(at(none, &format!("{MODULE_DIR}/foreign/other-kernel.none")))
+}
+
+/// Runs the cases that need no klp.ko, which then is not built: what it needs may not be stated yet.
+fn run_bare(
+    cases: Vec<Case>,
+    kernel: &Kernel,
+    options: &Options<'_>,
+    progress: &Progress,
+) -> Result<Vec<CaseResult>> {
+    if cases.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut added = runner(&super::dir().join("cases"));
+    let module = modules::build_bare(kernel, progress)?;
+    let name = module.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    added.push(at(module, &format!("{MODULE_DIR}/{name}")));
+    let spec = RunSpec {
+        timeout: Some(options.timeout),
+        added,
+        append: options.append.to_owned(),
+        ..RunSpec::new(kernel, Job::Exec(String::new()))
+    };
+    run_cases(cases, &spec, "guest cases without klp.ko", progress)
 }
 
 /// The cases that `filters` name; all if there are none.
@@ -114,7 +142,8 @@ pub(crate) fn run_cases(
         while let Some(smp) = left.first().map(|case| case.cpus) {
             let (here, elsewhere): (Vec<_>, Vec<_>) = left.drain(..).partition(|case| case.cpus == smp);
             let ids: Vec<&str> = here.iter().map(|case| case.id.as_str()).collect();
-            let job = Job::Exec(format!("sh /klp/run.sh {}", ids.join(" ")));
+            let core = if spec.modules.is_empty() { "KLP_CORE=off " } else { "" };
+            let job = Job::Exec(format!("{core}sh /klp/run.sh {}", ids.join(" ")));
             let spec = RunSpec { job, smp, ..spec.clone() };
             let mut count = |done: usize| phase.detail(format!("{} of {all}", done + results.len()));
             let run = qemu::run(&spec, &mut Counter { text: String::new(), count: &mut count })?;
