@@ -8,6 +8,8 @@ pub mod guest;
 pub mod host;
 pub mod image;
 pub mod kselftest;
+#[cfg(test)]
+mod porting;
 pub mod report;
 
 pub use host::arch;
