@@ -3,11 +3,7 @@
 //!
 //! All of it is taken from manuals, compilers and real kernels, and none from the crate that it is compared with.
 
-use klp_core::branch::Reach;
-__use_host__
-use __conformance__::host::description::{Description, Files, Manuals, Slot};
-use __conformance__::host::oracle::Unstated;
-use __conformance__::host::stack::Stacks;
+__uses__
 
 /// What the suite is told.
 pub static DESCRIPTION: Description = Description {

@@ -153,7 +153,19 @@ fn facts() -> String {
 }
 
 const DESCRIPTION: &str = include_str!("../../template/description.rs");
+/// What it uses of `klp-conformance`.
+const DESCRIPTION_USES: [&str; 3] = [
+    "host::description::{Description, Files, Manuals, Slot}",
+    "host::oracle::Unstated",
+    "host::stack::Stacks",
+];
 const ENTRY: &str = include_str!("../../template/arch.rs");
+
+/// Lines that use these; an empty one for an empty one.
+fn use_lines(items: &[String]) -> String {
+    let line = |item: &String| if item.is_empty() { String::new() } else { format!("use {item};") };
+    items.iter().map(line).collect::<Vec<_>>().join("\n")
+}
 
 /// A crate of this workspace, and an entry in each of its tables.
 fn here(template: &Template<'_>, sdk: &Path) -> Result<Files> {
@@ -186,12 +198,11 @@ fn here(template: &Template<'_>, sdk: &Path) -> Result<Files> {
         edit::at_end_of(&text, "pub static ARCHITECTURES: &[Entry] = &[\n", "\n];\n", &entry)
     })?;
     let host = format!("Arch::by_name(\"{name}\")");
-    let places = [
-        ("__use_host__", "use klp_host::Arch;\n"),
-        ("__conformance__", "crate"),
-        ("__host__", host.as_str()),
-        ("__files__", "Files::HERE"),
-    ];
+    let uses = ["klp_core::branch::Reach", "klp_host::Arch", ""].map(str::to_owned);
+    let uses: Vec<String> =
+        uses.into_iter().chain(DESCRIPTION_USES.map(|item| format!("crate::{item}"))).collect();
+    let uses = use_lines(&uses);
+    let places = [("__uses__", uses.as_str()), ("__host__", &host), ("__files__", "Files::HERE")];
     let description = sdk.join(format!("conformance/src/host/arch/{name}.rs"));
     files.create(description, template.fill(DESCRIPTION, &places));
     files.change(sdk.join("kmod/src/lib.rs"), |text| {
@@ -211,10 +222,12 @@ fn porter(template: &Template<'_>, sdk: &Path, out: &Path) -> Result<Files> {
     let path = sdk.to_str().with_context(|| format!("{} is not UTF-8", sdk.display()))?;
     let manifest = include_str!("../../template/porter/Cargo.toml");
     files.create(out.join("Cargo.toml"), template.fill(manifest, &[("__sdk__", path)]));
-    // The versions that the SDK is tested with.
-    let lock = sdk.join("Cargo.lock");
-    let lock = fs::read_to_string(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
-    files.create(out.join("Cargo.lock"), lock);
+    // Its format, and the versions that it is tested with.
+    for name in ["rustfmt.toml", "Cargo.lock"] {
+        let path = sdk.join(name);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        files.create(out.join(name), text);
+    }
     files.create(out.join(".gitignore"), "/target\n".to_owned());
     template.crate_files(out, &mut files);
     let tests = out.join("tests/conformance");
@@ -222,9 +235,11 @@ fn porter(template: &Template<'_>, sdk: &Path, out: &Path) -> Result<Files> {
     let host = include_str!("../../template/porter/host.rs");
     let entry = edit::outdented(ENTRY);
     files.create(tests.join("host.rs"), template.fill(host, &[("__entry__;\n", &entry)]));
+    let uses = DESCRIPTION_USES.map(|item| format!("klp_conformance::{item}"));
+    let uses: Vec<String> = uses.into_iter().chain(["klp_core::branch::Reach".to_owned()]).collect();
+    let uses = use_lines(&uses);
     let places = [
-        ("__use_host__\n", ""),
-        ("__conformance__", "klp_conformance"),
+        ("__uses__", uses.as_str()),
         ("__host__", "Some(&super::host::ARCH)"),
         (
             "__files__",
