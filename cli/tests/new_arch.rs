@@ -143,12 +143,29 @@ fn a_new_architecture_compiles_and_lists_what_is_unstated() {
     succeed(&formatted.expect("cargo starts"));
     succeed(&cargo(&dir, &["build", "--package", "klp-kmod"]));
     lists_what_is_unstated(&cargo(&dir, &["test", "--package", "klp-arch-demo64", "--no-fail-fast"]));
+    klp_ko_is_not_built_on_it(&dir);
 
     let before = tree(&dir);
     let again = new_arch(&["demo64", "--workspace", workspace]);
     assert_eq!(again.status.code(), Some(2), "{}", text(&again.stderr));
     assert!(text(&again.stderr).contains("arch-demo64 is there already"), "{}", text(&again.stderr));
     assert!(tree(&dir) == before, "a refused command changed something");
+}
+
+/// klp.ko, for an architecture that states nothing.
+fn klp_ko_is_not_built_on_it(workspace: &Path) {
+    let path = workspace.join("kmod/src/lib.rs");
+    let source = fs::read_to_string(&path).expect("source");
+    let picks = source.lines().map(|line| match line.trim_start().starts_with("use klp_arches::") {
+        true => "        use klp_arches::Demo64 as Native;",
+        false => line,
+    });
+    fs::write(&path, picks.collect::<Vec<_>>().join("\n")).expect("written");
+    let output = cargo(workspace, &["build", "--package", "klp-kmod"]);
+    fs::write(&path, source).expect("written");
+    let stderr = text(&output.stderr);
+    assert!(!output.status.success() && stderr.contains("--suite host --case H0"), "{stderr}");
+    assert_eq!(stderr.matches("error[").count(), 1, "another error: {stderr}");
 }
 
 #[test]
