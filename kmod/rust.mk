@@ -12,6 +12,7 @@ klp-target-x86 := x86_64-unknown-none
 klp-target-arm64 := aarch64-unknown-none-softfloat
 klp-target-powerpc := powerpc64le-unknown-linux-gnu
 klp-target-s390 := s390x-unknown-none-softfloat
+klp-target-riscv := riscv64imac-unknown-none-elf
 klp-target := $(or $(klp-target-$(SRCARCH)),$(error no Rust target is known for the architecture '$(SRCARCH)'))
 
 klp-rustflags := --cfg=klp_module -Crelocation-model=static -Zunstable-options -Cpanic=immediate-abort
@@ -66,6 +67,10 @@ klp-rustflags-s390 := --cfg=klp_packed_stack -Zdirect-access-external-data=n
 klp-rustc-wrapper := RUSTC_WRAPPER=$(KLP_KMOD)/rustc-packed-stack
 klp-check-frames = && $(OBJDUMP) -d $@ | $(AWK) -f $(KLP_KMOD)/packed-stack.awk
 endif
+
+# As -mcmodel=medany: a module lies within 2 GiB of itself and of vmlinux (psABI, "Code models"). Frame records as gcc's, one
+# for every function.
+klp-rustflags-riscv := -Ccode-model=medium -Cforce-frame-pointers=y
 
 klp-rustflags += $(klp-rustflags-$(SRCARCH))
 KLP_RUST_TARGET_DIR ?= $(abspath $(obj))/rust-target

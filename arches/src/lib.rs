@@ -9,5 +9,6 @@
 
 pub use klp_arch_arm64::Arm64;
 pub use klp_arch_ppc64::Ppc64;
+pub use klp_arch_riscv64::Riscv64;
 pub use klp_arch_s390::S390;
 pub use klp_arch_x86_64::X86_64;

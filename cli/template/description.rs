@@ -74,6 +74,6 @@ pub static DESCRIPTION: Description = Description {
     // Fact::ReturnAddress
     saved_return_addresses: &[],
     // Fact::FloatingPoint
-    vectors: &[],
+    vectors: Some(&[]),
     no_fpu: &[],
 };

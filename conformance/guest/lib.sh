@@ -268,6 +268,16 @@ traced() {
     echo >$KLP_TRACING/trace
 }
 
+# probes_entries: whether kprobes and return probes can be at the entry of a function that ftrace can trace. Not where its first
+# instruction is ftrace's site, and kprobes are not on ftrace (check_ftrace_location in kernel/kprobes.c).
+probes_entries() {
+    [ "$(uname -m)" != riscv64 ]
+}
+
+need_entry_probes() {
+    probes_entries || skip "a function that can be traced begins with ftrace's site here, and no kprobe can be at it"
+}
+
 # probe_on, probe_off, probed RESULT WHEN: a kretprobe on test_value. What kretprobes see is the return value.
 probe_on() {
     echo "r:klp_test test_target:test_value result=\$retval:s32" >$KLP_TRACING/kprobe_events || fail "no kretprobe can be set"

@@ -6,12 +6,12 @@
 
 use std::fmt;
 
-use klp_arches::{Arm64, Ppc64, S390, X86_64};
+use klp_arches::{Arm64, Ppc64, Riscv64, S390, X86_64};
 use klp_core::stated::Fact;
 
 use crate::Facts;
 use crate::dump::mmu::{self, PageTables};
-use crate::kernel::debian::{BOOKWORM, Release};
+use crate::kernel::debian::{BOOKWORM, Release, TRIXIE};
 use crate::lint::hardening::{self, Hardening};
 use crate::patchable::Room;
 
@@ -245,6 +245,42 @@ pub static ARCHES: &[Arch] = &[
             channel_module: Some("virtio_console"),
             append: "",
             image: Image::Vmlinuz,
+        },
+    },
+    Arch {
+        name: "riscv64",
+        config: &["CONFIG_RISCV=y", "CONFIG_64BIT=y"],
+        kernel_arch: "riscv",
+        srcarch: "riscv",
+        debian: "riscv64",
+        flavour: "riscv64",
+        triple: "riscv64-linux-gnu",
+        rust_target: "riscv64imac-unknown-none-elf",
+        machine: "riscv64",
+        gcc_package: Some("gcc-riscv64-linux-gnu"),
+        kernels: &["debian-6.12"],
+        release: &TRIXIE,
+        facts: Facts::of::<Riscv64>(),
+        room: Err(
+            "gcc for riscv64 leaves NOPs of two bytes at a function's entry, and a branch over more than one of them cannot be written \
+             under CPUs that execute them; its functions are patched through ftrace",
+        ),
+        page_tables: Some(mmu::RISCV64),
+        hardening: Some(hardening::RISCV64),
+        qemu: Qemu {
+            binary: "qemu-system-riscv64",
+            package: "qemu-system-misc",
+            firmware: Some(("/usr/share/qemu/opensbi-riscv64-generic-fw_dynamic.bin", "opensbi")),
+            user: "qemu-riscv64",
+            // `pause` does not end a CPU's turn, so that stopping the machine takes half a second; but with counted instructions, as
+            // on s390, the kernel does not get to its first program in minutes (QEMU 7.2).
+            machine: &["-machine", "virt", "-cpu", "rv64"],
+            console: "ttyS0",
+            channel: &["-device", "pci-serial,chardev=channel"],
+            channel_tty: "ttyS1",
+            channel_module: None,
+            append: "",
+            image: Image::Vmlinux,
         },
     },
 ];

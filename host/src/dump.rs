@@ -213,7 +213,10 @@ impl Frozen {
         // From ftrace's own trampolines a task goes on where a callback said, which is in the register block only.
         for name in ["ftrace_caller", "ftrace_regs_caller"] {
             let start = self.symbols.addr(name);
-            let end = self.symbols.addr("ftrace_regs_caller_end").filter(|end| Some(*end) > start);
+            // Or the label at its call, near its end, too (riscv).
+            let end = ["ftrace_regs_caller_end", "ftrace_call"]
+                .into_iter()
+                .find_map(|label| self.symbols.addr(label).filter(|end| Some(*end) > start));
             let size = |start| match end {
                 Some(end) => end - start + MAX_TAIL,
                 None => (0..MAX_TRAMPOLINE)
@@ -222,8 +225,12 @@ impl Frozen {
             };
             code.extend(start.map(|start| (Range { start, size: size(start) }, Code::Generated)));
         }
-        let entry = between(&self.symbols, "__entry_text_start", "__entry_text_end");
-        code.extend(entry.map(|range| (range, Code::Entry)));
+        // On riscv in no place of its own: up to the function behind it (arch/riscv/kernel/entry.S); and where idle tasks begin,
+        // which is in front of the kernel's text (arch/riscv/kernel/head.S).
+        let entry = between(&self.symbols, "__entry_text_start", "__entry_text_end")
+            .or_else(|| between(&self.symbols, "handle_exception", "call_on_irq_stack"));
+        let head = between(&self.symbols, "_start", "_stext");
+        code.extend(entry.into_iter().chain(head).map(|range| (range, Code::Entry)));
         let core = between(&self.symbols, "_stext", "_etext");
         let init = between(&self.symbols, "_sinittext", "_einittext");
         code.extend(core.map(|range| (range, Code::Function)));

@@ -37,6 +37,8 @@ pub struct Facts {
     pub(crate) capacity: fn(&[(u32, usize, i64)]) -> usize,
     /// Whether a slot may stand in for a relocation of that type.
     pub(crate) is_branch: fn(u32) -> bool,
+    /// The type of a relocation that has the low half of what another has the high half of, by the types of both.
+    pub(crate) low_half: fn(u32, u32) -> Option<u32>,
     /// Applies a relocation against another object's symbol to the bytes at its place, as `klp.ko` does. The slots are at that
     /// address, and lead where the slice says.
     pub(crate) apply: Apply,
@@ -55,6 +57,7 @@ impl Facts {
             slot_len: A::SLOT_LEN,
             type_name: A::type_name,
             is_branch: A::is_branch,
+            low_half: A::low_half,
             capacity: |relocations| {
                 let mut found: Vec<Destination<usize>> =
                     slots::destinations::<A, _>(relocations.iter().copied()).collect();

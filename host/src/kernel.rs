@@ -6,6 +6,7 @@ pub mod symbols;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -13,7 +14,7 @@ pub use debian::{KNOWN, Known};
 
 use crate::cache::Cache;
 use crate::progress::Progress;
-use crate::{ARCHES, Arch, Failure, apt};
+use crate::{ARCHES, Arch, Failure, apt, process};
 
 /// A kernel that is on this machine: what `make` builds against and what QEMU boots.
 #[derive(Clone, Debug)]
@@ -151,19 +152,36 @@ fn release(build_dir: &Path) -> Result<String> {
     release.with_context(|| format!("expected '#define UTS_RELEASE \"…\"' in {}", path.display()))
 }
 
-/// Debian's headers choose their compiler themselves, some by variables that Debian's package tools set.
 fn make_vars(build_dir: &Path, arch: &Arch) -> Result<Vec<(String, String)>> {
+    let mut vars = Vec::new();
+    let mut push = |key: &str, value: &str| vars.push((key.to_owned(), value.to_owned()));
+    // Debian's headers choose their compiler themselves, some by variables that Debian's package tools set.
     let variables = build_dir.join(".kernelvariables");
-    if !variables.exists() || !read(&variables)?.contains("DEB_HOST_GNU_TYPE") {
-        return Ok(Vec::new());
+    if variables.exists() && read(&variables)?.contains("DEB_HOST_GNU_TYPE") {
+        push("DEB_BUILD_ARCH", &apt::host_architecture()?);
+        push("DEB_HOST_ARCH", arch.debian);
+        push("DEB_HOST_GNU_TYPE", arch.triple);
     }
-    let host = apt::host_architecture()?;
-    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    Ok(vec![
-        pair("DEB_BUILD_ARCH", &host),
-        pair("DEB_HOST_ARCH", arch.debian),
-        pair("DEB_HOST_GNU_TYPE", arch.triple),
-    ])
+    let config = fs::read_to_string(build_dir.join(CONFIG)).unwrap_or_default();
+    if needs_newer_pahole(&config, pahole_version) {
+        push("CONFIG_DEBUG_INFO_BTF_MODULES", "");
+    }
+    Ok(vars)
+}
+
+/// Whether the kernel's modules have BTF by a pahole that is newer than this machine's: kbuild passes it options that an older
+/// one does not know (`scripts/Makefile.btf`). A module without BTF is loaded all the same.
+fn needs_newer_pahole(config: &str, version: impl Fn() -> Option<u32>) -> bool {
+    let value = |key: &str| config.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    let kernels = value("CONFIG_PAHOLE_VERSION").and_then(|version| version.parse().ok());
+    value("CONFIG_DEBUG_INFO_BTF_MODULES") == Some("y") && version() < kernels
+}
+
+/// The version of this machine's pahole, as the kernel's configuration has it: 124 is 1.24.
+fn pahole_version() -> Option<u32> {
+    let text = process::stdout(Command::new("pahole").arg("--version")).ok()?;
+    let (major, minor) = text.trim().strip_prefix('v')?.split_once('.')?;
+    Some(major.parse::<u32>().ok()? * 100 + minor.parse::<u32>().ok()?)
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -245,5 +263,13 @@ mod tests {
         write(dir.path(), &[(".kernelvariables", "override CROSS_COMPILE = $(DEB_HOST_GNU_TYPE)-\n")]);
         let vars = make_vars(dir.path(), arch("s390")).expect("vars");
         assert!(vars.contains(&("DEB_HOST_GNU_TYPE".to_owned(), "s390x-linux-gnu".to_owned())), "{vars:?}");
+    }
+
+    #[test]
+    fn modules_have_no_btf_where_pahole_is_older_than_the_kernels() {
+        let config = "CONFIG_PAHOLE_VERSION=130\nCONFIG_DEBUG_INFO_BTF_MODULES=y\n";
+        assert!(needs_newer_pahole(config, || Some(124)) && needs_newer_pahole(config, || None));
+        assert!(!needs_newer_pahole(config, || Some(130)) && !needs_newer_pahole(config, || Some(131)));
+        assert!(!needs_newer_pahole("CONFIG_PAHOLE_VERSION=130\n", || None), "no BTF, no pahole");
     }
 }

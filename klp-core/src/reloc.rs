@@ -88,6 +88,17 @@ pub trait Relocate {
     /// What a slot can do for relocations of this type.
     fn by_way(r_type: u32) -> ByWay;
 
+    /// The type of a relocation that has the low half of an address whose high half is at another place.
+    ///
+    /// As compilers emit it, with the type `low`, its symbol is a label at that other place, where a relocation of type `high`
+    /// names what both refer to. [`relocate`](Self::relocate) knows it as of the type that this gives: with the symbol of the
+    /// high half, and the high half's addend to which the distance from the high half's place to its own is added. `None` if
+    /// `low` is no such type, or does not go with `high`; nowhere, if not stated.
+    fn low_half(low: u32, high: u32) -> Option<u32> {
+        let _ = (low, high);
+        None
+    }
+
     /// Whether relocations of this type are branches that a slot may stand in for.
     fn is_branch(r_type: u32) -> bool {
         matches!(Self::by_way(r_type), ByWay::Slot { .. })

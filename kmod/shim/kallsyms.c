@@ -8,6 +8,7 @@
 /* What the kernel's livepatch does not say. */
 #define pr_fmt(fmt) "klp: " fmt
 
+#include <linux/ftrace.h>
 #include <linux/kallsyms.h>
 #include <linux/kprobes.h>
 #include <linux/module.h>
@@ -42,23 +43,33 @@ bool klp_shim_resolve(const char *name, u64 *addr)
 	return *addr;
 }
 
+/* 0: no kprobe can be there. */
+static unsigned long klp_probed_address(const char *name, unsigned int offset)
+{
+	struct kprobe probe = { .symbol_name = name, .offset = offset };
+
+	if (register_kprobe(&probe))
+		return 0;
+	unregister_kprobe(&probe);
+	return (unsigned long)probe.addr;
+}
+
 /*
  * Where a kprobe by name ends up need not be the function's address: it is behind an ENDBR on x86, behind the global
- * entry on ppc64. The kernel's own symbol formatting says how far.
+ * entry on ppc64; and where the function begins with ftrace's site, and kprobes are not on ftrace, there can be one
+ * behind that only. The kernel's own symbol formatting says how far.
  */
 static unsigned long klp_lookup_name_address(void)
 {
 	static const char name[] = "kallsyms_lookup_name";
-	struct kprobe probe = { .symbol_name = name };
 	char symbol[KSYM_SYMBOL_LEN];
 	unsigned long offset = 0;
 	unsigned long addr;
 	const char *plus;
 
-	if (register_kprobe(&probe))
+	addr = klp_probed_address(name, 0) ?: klp_probed_address(name, MCOUNT_INSN_SIZE);
+	if (!addr)
 		return 0;
-	addr = (unsigned long)probe.addr;
-	unregister_kprobe(&probe);
 	sprint_symbol(symbol, addr);
 	plus = strchr(symbol, '+');
 	if (strncmp(symbol, name, sizeof(name) - 1) || !plus || sscanf(plus, "+0x%lx", &offset) != 1)

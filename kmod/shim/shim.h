@@ -130,6 +130,8 @@ extern const bool klp_shim_lists_data;
 /* What there is of text; `graph` and `probe`: what is put in place of return addresses. Constant once initialised. */
 struct klp_text {
 	struct klp_range core, init, entry;
+	/* Where CPUs begin, if it is in front of all other text. */
+	struct klp_range head;
 	struct klp_range graph, probe;
 	/* ftrace's own trampolines, from which a callback's changes have yet to take effect. */
 	struct klp_range ftrace[2];

@@ -121,9 +121,18 @@ int klp_shim_text_init(void)
 	klp_shim_text.core = klp_between("_stext", "_etext");
 	klp_shim_text.init = klp_between("_sinittext", "_einittext");
 	klp_shim_text.entry = klp_between("__entry_text_start", "__entry_text_end");
+	/* In no place of its own on riscv: from the first of these up to the function behind it (arch/riscv/kernel/entry.S). */
+	if (!klp_shim_text.entry.size)
+		klp_shim_text.entry = klp_between("handle_exception", "call_on_irq_stack");
+	if (!klp_shim_text.entry.size)
+		klp_shim_text.entry = klp_between("handle_exception", "__switch_to");
+	klp_shim_text.head = klp_between("_start", "_stext");
 	klp_shim_text.graph = klp_function(klp_shim_lookup("return_to_handler"));
 	klp_shim_text.probe = klp_function(klp_shim_return_probe);
 	klp_shim_text.ftrace[0] = klp_trampolines("ftrace_caller", "ftrace_regs_caller_end");
+	/* On riscv the label at its call ends it for kallsyms. */
+	if (!klp_shim_text.ftrace[0].size)
+		klp_shim_text.ftrace[0] = klp_trampolines("ftrace_caller", "ftrace_call");
 	if (!klp_shim_text.ftrace[0].size)
 		klp_shim_text.ftrace[0] = klp_function(klp_shim_lookup("ftrace_caller"));
 	klp_shim_text.ftrace[1] = klp_function(klp_shim_lookup("ftrace_regs_caller"));

@@ -93,6 +93,7 @@ pub(crate) struct KlpText {
     pub(crate) core: Range,
     pub(crate) init: Range,
     pub(crate) entry: Range,
+    pub(crate) head: Range,
     pub(crate) graph: Range,
     pub(crate) probe: Range,
     pub(crate) ftrace: [Range; 2],

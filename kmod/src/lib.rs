@@ -51,6 +51,8 @@ cfg_if::cfg_if! {
         use klp_arches::Ppc64 as Native;
     } else if #[cfg(target_arch = "s390x")] {
         use klp_arches::S390 as Native;
+    } else if #[cfg(target_arch = "riscv64")] {
+        use klp_arches::Riscv64 as Native;
     }
 }
 

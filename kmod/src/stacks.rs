@@ -122,6 +122,9 @@ impl Machine for Live<'_> {
                 _ => Code::Function,
             };
         }
+        if inside(text.head, pc) {
+            return Code::Entry;
+        }
         if self.task.booted && inside(text.init, pc) {
             return Code::Discarded;
         }

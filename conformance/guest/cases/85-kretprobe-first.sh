@@ -2,6 +2,7 @@
 # id: G8.6
 # name: a function with a kretprobe is patched and reverted and the probe sees the result, or the patch is refused
 # source: Documentation/trace/kprobes.rst, "How Does a Return Probe Work?"; design: return trampolines
+need_entry_probes
 load test_target
 probe_on
 probed 1 "unpatched"

@@ -2,6 +2,7 @@
 # id: G8.7
 # name: a patched function gets a kretprobe, and is reverted while it has it
 # source: Documentation/trace/kprobes.rst, "How Does a Return Probe Work?"; design: return trampolines
+need_entry_probes
 load test_target
 load test_value_1
 probe_on

@@ -2,6 +2,7 @@
 # id: G8.9
 # name: a patched function gets a kretprobe while another function has had one since before the patch; the patch keeps working
 # source: Documentation/trace/kprobes.rst, "How Does a Return Probe Work?": all probes on ftrace share one callback
+need_entry_probes
 if [ "$(uname -m)" = s390x ]; then
     skip "known gap: the kernel's kprobe callback sets the resume address back (docs/src/arch/s390.md, Kprobes)"
 fi

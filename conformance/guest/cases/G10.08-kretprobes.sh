@@ -3,6 +3,7 @@
 # name: kretprobes on functions of a stack: the exact list
 # source: Documentation/livepatch/reliable-stacktrace.rst, 4.4 Rewriting of return addresses
 . "${KLP_LIB%/*}/stacks.sh"
+need_entry_probes
 load test_stacks
 probes_on stacks_inner stacks_outer
 park nested

@@ -3,6 +3,7 @@
 # name: function-graph tracing and a kretprobe on one function, whichever came first: the exact list, or unreliable
 # source: Documentation/livepatch/reliable-stacktrace.rst, 4.4 Rewriting of return addresses
 . "${KLP_LIB%/*}/stacks.sh"
+need_entry_probes
 load test_stacks
 list="stacks_inner stacks_middle stacks_outer stacks_thread"
 # On ppc64 a kretprobe that comes second loses its return address to the tracer's: nobody ever returns to it.

@@ -4,7 +4,7 @@
 # source: design: the cheapest entry; kernel/trace/ftrace.c, register_ftrace_direct
 . "${KLP_LIB%/*}/entries.sh"
 case $(uname -m)-$(uname -r) in
-x86_64-* | s390x-* | aarch64-6.12*) expect $cheapest direct "the cheapest entry that klp.ko knows here" ;;
+x86_64-* | s390x-* | riscv64-* | aarch64-6.12*) expect $cheapest direct "the cheapest entry that klp.ko knows here" ;;
 *) expect $cheapest callback "the cheapest entry that klp.ko knows here" ;;
 esac
 load test_target

@@ -3,12 +3,13 @@
 
 pub mod arm64;
 pub mod ppc64;
+pub mod riscv64;
 pub mod s390;
 pub mod x86_64;
 
 use std::collections::BTreeSet;
 
-use klp_arches::{Arm64, Ppc64, S390, X86_64};
+use klp_arches::{Arm64, Ppc64, Riscv64, S390, X86_64};
 use klp_core::platform::Range;
 use klp_core::unwind::{Code, Frame, Task, Unreliable};
 use klp_core::{Addr, Architecture};
@@ -25,6 +26,7 @@ pub static ARCHITECTURES: &[Entry] = &[
     entry::<Arm64>(&arm64::DESCRIPTION),
     entry::<Ppc64>(&ppc64::DESCRIPTION),
     entry::<S390>(&s390::DESCRIPTION),
+    entry::<Riscv64>(&riscv64::DESCRIPTION),
 ];
 
 /// One architecture.

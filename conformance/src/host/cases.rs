@@ -34,6 +34,20 @@ pub(super) fn all<A: Architecture>(description: &'static Description) -> Vec<Cas
     groups.into_iter().flatten().map(|case| case.unless_unstated(A::UNSTATED)).collect()
 }
 
+/// Fails unless there is a sample of each of the architecture's kernels.
+fn of_each_kernel<'a>(
+    d: &Description,
+    what: &str,
+    samples: impl Iterator<Item = &'a str> + Clone,
+) -> Result<(), String> {
+    let arch = (d.host)().ok_or_else(|| format!("klp_host::ARCHES has no '{}'", d.name))?;
+    ensure!(samples.clone().next().is_some(), "no {what} of any kernel");
+    for kernel in arch.kernels {
+        ensure!(samples.clone().any(|sample| sample == *kernel), "no {what} of {kernel}");
+    }
+    Ok(())
+}
+
 /// Fails with the formatted message unless the condition holds.
 macro_rules! ensure {
     ($condition:expr, $($message:tt)+) => {

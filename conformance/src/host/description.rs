@@ -63,8 +63,8 @@ pub struct Description {
     pub stacks: Stacks,
     /// Words that functions save as return addresses, and the address that each stands for.
     pub saved_return_addresses: &'static [(u64, Addr)],
-    /// Options that make a compiler use vector registers.
-    pub vectors: &'static [&'static str],
+    /// Options that make a compiler use vector registers; `None` if gcc knows none.
+    pub vectors: Option<&'static [&'static str]>,
     /// Options that keep a compiler from using floating-point and vector registers, as kernels are compiled.
     pub no_fpu: &'static [&'static str],
 }
@@ -201,6 +201,12 @@ pub struct RelocSample {
     pub is_call: bool,
     /// Whether it refers to a doubleword that holds the symbol's address; the value is computed from the doubleword's.
     pub is_literal: bool,
+    /// Whether the linker is asked with an addend, too. Not where its formula for one is another than the manual's and the
+    /// kernel's.
+    pub has_addend: bool,
+    /// If it has the low half of a value: the name of the type that has the high half, at the label `high`. The value is
+    /// computed from there.
+    pub high_half: Option<&'static str>,
 }
 
 impl RelocSample {
@@ -212,7 +218,18 @@ impl RelocSample {
         values: &'static [i64],
         limits: Limits,
     ) -> RelocSample {
-        RelocSample { name, code, value, values, limits, is_branch: false, is_call: false, is_literal: false }
+        RelocSample {
+            name,
+            code,
+            value,
+            values,
+            limits,
+            is_branch: false,
+            is_call: false,
+            is_literal: false,
+            has_addend: true,
+            high_half: None,
+        }
     }
 
     /// The same for a jump.
@@ -230,6 +247,18 @@ impl RelocSample {
     /// The same for a reference to a doubleword that holds the symbol's address.
     pub const fn literal(mut self) -> RelocSample {
         self.is_literal = true;
+        self
+    }
+
+    /// The same for a type whose addend the linker treats in another way than the manual and the kernel.
+    pub const fn without_addend(mut self) -> RelocSample {
+        self.has_addend = false;
+        self
+    }
+
+    /// The same for the low half of what a relocation of the type `high` has the high half of.
+    pub const fn low_half(mut self, high: &'static str) -> RelocSample {
+        self.high_half = Some(high);
         self
     }
 }

@@ -5,7 +5,7 @@ mod capstone;
 mod iced;
 mod yaxpeax;
 
-pub use capstone::{PowerPc, SystemZ};
+pub use capstone::{PowerPc, RiscV, SystemZ};
 pub use iced::Iced;
 pub use yaxpeax::Yaxpeax;
 

@@ -24,7 +24,7 @@ pub struct Stacks {
     /// The names of all reasons for which walks fail.
     pub reasons: &'static [&'static str],
     /// From the address that links give a frame to its return address.
-    pub return_address: u64,
+    pub return_address: i64,
     /// Whether the words on the stacks say that the first frame was called from, or interrupted, the second.
     pub is_caller: fn(&Image, &Cursor, &Frame) -> bool,
     /// Whether a frame is the last of its task, by the words around it.
@@ -84,7 +84,7 @@ impl Sample {
     /// All addresses that links might give frames of the sample: those that they do, and those of return addresses.
     pub fn frame_addresses(&self, stacks: &Stacks) -> BTreeSet<u64> {
         let links = self.links.iter().filter_map(|&link| self.image.word(link));
-        let slots = self.slots.iter().map(|slot| slot - stacks.return_address);
+        let slots = self.slots.iter().map(|slot| slot.wrapping_add_signed(-stacks.return_address));
         links.chain(slots).chain(self.aliases.iter().copied()).collect()
     }
 

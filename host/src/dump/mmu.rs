@@ -15,6 +15,7 @@ pub(crate) const X86_64: PageTables = PageTables(x86_64);
 pub(crate) const ARM64: PageTables = PageTables(arm64);
 pub(crate) const PPC64: PageTables = PageTables(ppc64);
 pub(crate) const S390: PageTables = PageTables(s390);
+pub(crate) const RISCV64: PageTables = PageTables(riscv64);
 
 fn lacks(what: &str) -> String {
     format!("the kernel's VMCOREINFO has no {what}, so its page tables cannot be found")
@@ -165,6 +166,35 @@ fn s390(_: &VmcoreInfo, notes: &[Note]) -> Result<Tables, String> {
             // A page table is 2 KiB, the others are pages.
             20 => Entry::Table(entry & !0x7ff),
             _ => Entry::Table(entry & !0xfff),
+        },
+    })
+}
+
+/// riscv64: Sv39, Sv48 or Sv57 (Privileged ISA, "Supervisor-Level Page-Based Virtual Memory"). The kernel's image is mapped at one
+/// distance from where it lies (`va_kernel_pa_offset`).
+fn riscv64(info: &VmcoreInfo, _: &[Note]) -> Result<Tables, String> {
+    const VALID: u64 = 1;
+    const LEAF: u64 = 7 << 1;
+    const EXECUTE: u64 = 1 << 3;
+    /// Of several pages (`Svnapot`), whose number is in the low bits of the page's.
+    const NAPOT: u64 = 1 << 63;
+    let width = number(info, "VA_BITS")?;
+    let width = u32::try_from(width).ok().filter(|width| matches!(width, 39 | 48 | 57));
+    let width = width.ok_or_else(|| lacks("usable NUMBER(VA_BITS)"))?;
+    Ok(Tables {
+        root: symbol(info, "swapper_pg_dir")?.wrapping_sub(number(info, "va_kernel_pa_offset")?),
+        levels: Tables::levels(12, 9, width),
+        above: u64::MAX << width,
+        endian: Endian::Little,
+        decode: |entry, level| {
+            let addr = (entry >> 10 & ((1 << 44) - 1)) << 12;
+            if entry & VALID == 0 || entry & NAPOT != 0 {
+                Entry::Absent
+            } else if entry & LEAF != 0 {
+                Entry::Memory { addr: addr & !(level.size() - 1), exec: entry & EXECUTE != 0 }
+            } else {
+                Entry::Table(addr)
+            }
         },
     })
 }

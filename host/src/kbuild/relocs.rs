@@ -126,6 +126,12 @@ pub(super) fn convert(
     for (id, _) in &symbols {
         builder.symbols.get_mut(*id).delete = true;
     }
+    for relocations in &mut builder.sections {
+        let Some(place) = relocations.sh_info_section else { continue };
+        if let SectionData::Relocation(list) = &mut relocations.data {
+            list.retain(|it| !found.low_halves.contains(&(place.index(), it.r_offset)));
+        }
+    }
     let tables = Tables::of(&builder, &symbols, &declared, vmlinux, &found);
     tables.write(&mut builder, facts, &descriptors);
     let mut module = Vec::new();
@@ -212,6 +218,8 @@ struct Reference {
 
 struct References {
     all: Vec<Reference>,
+    /// Section and offset of those that have low halves. Their symbols are labels of the module, which stay.
+    low_halves: HashSet<(usize, u64)>,
     slots: usize,
     is_branch: fn(u32) -> bool,
 }
@@ -224,7 +232,7 @@ impl References {
     ) -> Result<References, Error> {
         let index: HashMap<usize, usize> =
             symbols.iter().enumerate().map(|(index, (id, _))| (id.index(), index)).collect();
-        let mut all = Vec::new();
+        let (mut all, mut low_halves) = (Vec::new(), HashSet::new());
         for relocations in &builder.sections {
             let SectionData::Relocation(list) = &relocations.data else { continue };
             let Some(place) = relocations.sh_info_section else { continue };
@@ -246,10 +254,39 @@ impl References {
                 let room = section.sh_size.saturating_sub(offset);
                 all.push(Reference { section: place, offset, r_type, addend, symbol, room });
             }
+            let halves = References::low_halves(builder, facts, place, list, &all);
+            low_halves.extend(halves.iter().map(|half| (half.section.index(), half.offset)));
+            all.extend(halves);
         }
         let list: Vec<_> = all.iter().map(|found| (found.r_type, found.symbol, found.addend)).collect();
         let slots = (facts.capacity)(&list);
-        Ok(References { all, slots, is_branch: facts.is_branch })
+        Ok(References { all, low_halves, slots, is_branch: facts.is_branch })
+    }
+
+    /// The relocations of a section that have the low half of what one of `found` has the high half of: each as one against the
+    /// other's symbol ([`Relocate::low_half`](klp_core::Relocate::low_half)).
+    fn low_halves(
+        builder: &Builder<'_>,
+        facts: &Facts,
+        place: SectionId,
+        list: &[Relocation],
+        found: &[Reference],
+    ) -> Vec<Reference> {
+        let of_section = found.iter().filter(|high| high.section == place);
+        let highs: HashMap<u64, &Reference> = of_section.map(|high| (high.offset, high)).collect();
+        let section = builder.sections.get(place);
+        let mut halves = Vec::new();
+        for &Relocation { r_offset: offset, r_type, symbol, .. } in list {
+            let Some(label) = symbol.map(|id| builder.symbols.get(id)) else { continue };
+            let Some(high) = highs.get(&label.st_value).filter(|_| label.section == Some(place)) else {
+                continue;
+            };
+            let Some(r_type) = (facts.low_half)(r_type, high.r_type) else { continue };
+            let addend = high.addend + offset.wrapping_sub(high.offset).cast_signed();
+            let room = section.sh_size.saturating_sub(offset);
+            halves.push(Reference { section: place, offset, r_type, addend, symbol: high.symbol, room });
+        }
+        halves
     }
 
     /// The symbols whose address is used for something else than a call, and that are never called.
@@ -264,7 +301,9 @@ impl References {
 /// Whether what lies in a section is only used once the patch is enabled. The kernel reads the tables of a module while it
 /// loads it (`module_finalize`, the module notifiers), and runs its init code.
 fn may_refer(section: &str) -> bool {
-    const PARTS: [&str; 6] = [".text", ".ref.text", ".noinstr.text", ".rodata", ".data", ".toc"];
+    // The last two are what gcc for riscv makes of small variables.
+    const PARTS: [&str; 8] =
+        [".text", ".ref.text", ".noinstr.text", ".rodata", ".data", ".toc", ".sdata", ".srodata"];
     let is_part =
         |part: &str| section.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     PARTS.iter().any(|part| is_part(part)) && section != ".data..percpu"

@@ -4,6 +4,7 @@
 
 mod arm64;
 mod ppc64;
+mod riscv64;
 mod s390;
 mod x86_64;
 
@@ -21,6 +22,7 @@ type Rules = fn(&File<'_>, &Config<'_>, &mut Vec<Finding>) -> Vec<Rule>;
 pub(crate) const X86_64: Hardening = Hardening(x86_64::rules);
 pub(crate) const ARM64: Hardening = Hardening(arm64::rules);
 pub(crate) const PPC64: Hardening = Hardening(ppc64::rules);
+pub(crate) const RISCV64: Hardening = Hardening(riscv64::rules);
 pub(crate) const S390: Hardening = Hardening(s390::rules);
 
 /// A kernel's configuration.

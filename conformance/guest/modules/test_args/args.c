@@ -62,6 +62,10 @@ static u64 new_leaf(u64 value)
 	asm volatile("li 4, -1; mr 5, 4; mr 6, 4; mr 7, 4; mr 8, 4; mr 9, 4; mr 10, 4; mr 11, 4; mr 12, 4; mr 0, 4;"
 		     "mtctr 4"
 		     : : : "r0", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "ctr");
+#elif defined(CONFIG_RISCV)
+	asm volatile("li a1, -1; mv a2, a1; mv a3, a1; mv a4, a1; mv a5, a1; mv a6, a1; mv a7, a1;"
+		     "mv t0, a1; mv t1, a1; mv t2, a1; mv t3, a1; mv t4, a1; mv t5, a1; mv t6, a1"
+		     : : : "a1", "a2", "a3", "a4", "a5", "a6", "a7", "t0", "t1", "t2", "t3", "t4", "t5", "t6");
 #elif defined(CONFIG_S390)
 	asm volatile("lghi 0, -1; lgr 1, 0; lgr 3, 0; lgr 4, 0; lgr 5, 0" : : : "0", "1", "3", "4", "5");
 #endif

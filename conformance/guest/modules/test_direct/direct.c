@@ -28,6 +28,13 @@ asm(".pushsection .text\n"
     "	ret	x10\n"
     ".size test_direct_stub, . - test_direct_stub\n"
     ".popsection\n");
+#elif defined(CONFIG_RISCV)
+asm(".pushsection .text\n"
+    ".type test_direct_stub, %function\n"
+    "test_direct_stub:\n"
+    "	jr	t0\n"
+    ".size test_direct_stub, . - test_direct_stub\n"
+    ".popsection\n");
 #else
 asm(".pushsection .text\n"
     ".type test_direct_stub, %function\n"

@@ -30,6 +30,15 @@ static unsigned long destination(const u8 *at)
 	u32 insn = *(const u32 *)at;
 
 	return (insn & 0xfc000003) == 0x48000001 ? (unsigned long)at + sign_extend32(insn & 0x03fffffc, 25) : 0;
+#elif defined(CONFIG_RISCV)
+	u32 auipc, jalr;
+
+	memcpy(&auipc, at, sizeof(auipc));
+	memcpy(&jalr, at + 4, sizeof(jalr));
+	/* auipc ra; jalr ra, ra */
+	if ((auipc & 0xfff) != 0x097 || (jalr & 0xfffff) != 0x080e7)
+		return 0;
+	return (unsigned long)at + (s32)(auipc & 0xfffff000) + ((s32)jalr >> 20);
 #elif defined(CONFIG_S390)
 	return at[0] == 0xc0 && at[1] == 0xe5 ? (unsigned long)at + 2 * (long)*(const s32 *)(at + 2) : 0;
 #endif
@@ -40,8 +49,10 @@ static const char *way(void *function, void *target)
 {
 	const u8 *at = dereference_function_descriptor(function);
 	const u8 *end = at + 64;
+	/* The alignment of instructions. */
+	const size_t step = IS_ENABLED(CONFIG_X86) ? 1 : IS_ENABLED(CONFIG_S390) || IS_ENABLED(CONFIG_RISCV) ? 2 : 4;
 
-	for (; at < end; at += IS_ENABLED(CONFIG_X86) ? 1 : IS_ENABLED(CONFIG_S390) ? 2 : 4) {
+	for (; at < end; at += step) {
 		unsigned long to = destination(at);
 
 		if (to == (unsigned long)target)

@@ -183,7 +183,7 @@ pub static DESCRIPTION: Description = Description {
         (0x80ff_d095_c6ba_b528, 0xffff_d095_c6ba_b528),
         (0xff80_8000_0100_2340, 0xffff_8000_0100_2340),
     ],
-    vectors: &[],
+    vectors: Some(&[]),
     // arch/arm64/Makefile.
     no_fpu: &["-mgeneral-regs-only"],
 };

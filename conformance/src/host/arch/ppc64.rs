@@ -128,7 +128,7 @@ pub static DESCRIPTION: Description = Description {
     linker: &["--no-toc-optimize", "--no-tls-optimize", "--no-opd-optimize", "-z", "noexecstack"],
     stacks: stacks::STACKS,
     saved_return_addresses: &[],
-    vectors: &[],
+    vectors: Some(&[]),
     // arch/powerpc/Makefile.
     no_fpu: &["-msoft-float", "-mno-altivec", "-mno-vsx", "-mcpu=power8", "-mtraceback=no"],
 };

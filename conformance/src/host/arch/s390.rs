@@ -214,7 +214,7 @@ pub static DESCRIPTION: Description = Description {
     linker: &["--no-relax", "-z", "noexecstack"],
     stacks: stacks::STACKS,
     saved_return_addresses: &[],
-    vectors: &["-march=z14"],
+    vectors: Some(&["-march=z14"]),
     // arch/s390/Makefile.
     no_fpu: &["-msoft-float", "-march=z10"],
 };

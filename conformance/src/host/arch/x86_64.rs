@@ -206,7 +206,7 @@ pub static DESCRIPTION: Description = Description {
     linker: &["--no-relax", "-z", "noexecstack"],
     stacks: stacks::STACKS,
     saved_return_addresses: &[],
-    vectors: &[],
+    vectors: Some(&[]),
     // arch/x86/Makefile.
     no_fpu: &[
         "-mno-sse",

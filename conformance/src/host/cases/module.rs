@@ -10,10 +10,11 @@ use crate::host::{Case, Check, Description};
 
 const SOURCE: &str = "core-api/floating-point.rst; KBUILD_CFLAGS of arch/*/Makefile";
 
-pub(super) fn cases(_: &'static Description) -> Vec<Case> {
+pub(super) fn cases(d: &'static Description) -> Vec<Case> {
     vec![
         Case::new("H9.1", "module.floating_point_is_found", SOURCE, float),
-        Case::new("H9.2", "module.vectors_are_found", SOURCE, vectors),
+        Case::new("H9.2", "module.vectors_are_found", SOURCE, vectors)
+            .only_if(d.vectors.is_some(), "gcc makes no code with vector registers"),
         Case::new("H9.3", "module.general_registers_are_no_finding", SOURCE, clean),
         Case::new("H9.4", "module.code_of_another_architecture_is_refused", SOURCE, foreign),
     ]
@@ -59,7 +60,7 @@ fn float(d: &'static Description) -> Check {
 }
 
 fn vectors(d: &'static Description) -> Check {
-    let options = [&["-DVECTOR", "-O3", "-fno-builtin"], d.vectors].concat();
+    let options = [&["-DVECTOR", "-O3", "-fno-builtin"], d.vectors.unwrap_or_default()].concat();
     finds(d, &options, "add")
 }
 

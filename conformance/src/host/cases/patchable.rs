@@ -5,7 +5,7 @@ use klp_core::branch::{BranchKind, BranchTarget};
 use klp_core::patchable::{Lack, NoRoom, PatchableEntry, room, site, slot, slot_align, slot_len};
 use klp_core::{Addr, Architecture};
 use klp_host::patchable::Entry;
-use object::{Object, ObjectSection, ObjectSymbol, RelocationFlags};
+use object::{Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget};
 
 use super::{ensure, ensure_eq};
 use crate::host::description::PatchableSample;
@@ -117,7 +117,10 @@ fn compile(d: &Description, options: &[&str]) -> Result<(Vec<Function>, Sites), 
     for section in file.sections().filter(|it| it.name() == Ok("__patchable_function_entries")) {
         for (_, relocation) in section.relocations() {
             ensure!(matches!(relocation.flags(), RelocationFlags::Elf { .. }), "not an ELF object");
-            sites.push(relocation.addend().cast_unsigned());
+            // Against the section, or against a label at the NOP.
+            let RelocationTarget::Symbol(symbol) = relocation.target() else { continue };
+            let symbol = file.symbol_by_index(symbol).map_err(|error| error.to_string())?;
+            sites.push(symbol.address().wrapping_add_signed(relocation.addend()));
         }
     }
     Ok((functions, sites))

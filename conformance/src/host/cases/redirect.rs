@@ -12,7 +12,7 @@ use klp_core::return_stack::{MAX_WORDS, ReturnStack};
 use klp_core::{Addr, Architecture};
 use proptest::prelude::*;
 
-use super::{ensure, ensure_eq};
+use super::{ensure, ensure_eq, of_each_kernel};
 use crate::host::random::for_all;
 use crate::host::{Case, Check, Description};
 
@@ -83,7 +83,7 @@ fn for_each_block(
     d: &'static Description,
     check: impl Fn(&'static RegsLayout, &mut Block, Addr) -> Check,
 ) -> Check {
-    ensure!(d.blocks.len() >= 2, "{} register blocks", d.blocks.len());
+    of_each_kernel(d, "register block", d.blocks.iter().map(|sample| sample.kernel))?;
     for sample in d.blocks {
         for_all(256, &(any::<u64>(), any::<u64>()), |(seed, target)| {
             let mut block = Block::new(&sample.layout, seed);

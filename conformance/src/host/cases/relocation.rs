@@ -53,7 +53,7 @@ pub(super) fn cases<A: Architecture>(d: &'static Description) -> Vec<Case> {
 
 const KBUILD: &str = "KBUILD_CFLAGS and KBUILD_CFLAGS_MODULE of arch/*/Makefile";
 
-/// An object with one relocation of a type.
+/// An object with one relocation of a type, and one of the type that has the high half if this one has the low.
 struct Object1<'a> {
     sample: &'a RelocSample,
     name: String,
@@ -61,7 +61,37 @@ struct Object1<'a> {
     addend: i64,
     /// From the start of the text to the place.
     offset: usize,
+    /// The type that has the high half, and from the start of the text to its place.
+    high: Option<(u32, usize)>,
     text: Vec<u8>,
+}
+
+impl Object1<'_> {
+    /// The place that distances are counted from, the text being at `base`.
+    fn origin(&self, base: Addr) -> Addr {
+        base + self.high.map_or(self.offset, |(_, offset)| offset) as u64
+    }
+
+    /// The relocation as the crate is given it, the text being at `base`.
+    fn relocation<A: Architecture>(&self, base: Addr, symbol: u64) -> Relocation {
+        let place = base + self.offset as u64;
+        let behind_high = place.wrapping_sub(self.origin(base)).cast_signed();
+        let half = self.high.and_then(|(high, _)| A::low_half(self.r_type, high));
+        let (r_type, addend) = (half.unwrap_or(self.r_type), self.addend + behind_high);
+        Relocation { r_type, place, symbol, addend }
+    }
+
+    /// Applies the relocation that has the high half, if there is one.
+    fn apply_high<A: Architecture>(
+        &self,
+        base: Addr,
+        symbol: u64,
+        text: &mut [u8],
+    ) -> Result<(), RelocError> {
+        let Some((r_type, offset)) = self.high else { return Ok(()) };
+        let relocation = Relocation { r_type, place: base + offset as u64, symbol, addend: self.addend };
+        A::relocate(&relocation, &mut text[offset..]).map(|_| ())
+    }
 }
 
 /// What the linker made of a relocation.
@@ -87,24 +117,32 @@ fn assemble<'a>(
     let name = format!("{prefix}{}", sample.name);
     // The TOC is at an address of its own; the linker puts the TOC pointer 32 KiB behind its start.
     let toc = if sample.value.needs_toc() { ".section .got,\"aw\"\n.space 16\n" } else { "" };
-    let source = format!(
-        "{toc}.text\n.globl _start\n_start:\n{}\n.reloc place, {name}, sym + {addend}\n",
-        sample.code
-    );
+    let directives = match sample.high_half {
+        Some(high) => {
+            format!(".reloc high, {prefix}{high}, sym + {addend}\n.reloc place, {name}, high\n")
+        }
+        None => format!(".reloc place, {name}, sym + {addend}\n"),
+    };
+    let source = format!("{toc}.text\n.globl _start\n_start:\n{}\n{directives}", sample.code);
     let path = tools.assemble(sample.name, &source)?;
     let bytes = read(&path)?;
     let file = ::object::File::parse(&*bytes).map_err(|error| error.to_string())?;
     let section = file.section_by_name(".text").ok_or("the object has no text")?;
     let text = section.data().map_err(|error| error.to_string())?.to_vec();
-    let mut relocations = section.relocations();
-    let (Some((offset, relocation)), None) = (relocations.next(), relocations.next()) else {
-        return Err(format!("{name}: expected one relocation in\n{source}"));
+    let mut found = Vec::new();
+    for (offset, relocation) in section.relocations() {
+        let RelocationFlags::Elf { r_type } = relocation.flags() else {
+            return Err("not an ELF object".to_owned());
+        };
+        found.push((r_type, usize::try_from(offset).expect("small"), relocation.addend()));
+    }
+    let ((r_type, offset, addend), high) = match (&found[..], sample.high_half) {
+        (&[only], None) => (only, None),
+        // Its own addend is the label's.
+        (&[(high, at, addend), (low, offset, 0)], Some(_)) => ((low, offset, addend), Some((high, at))),
+        _ => return Err(format!("{name}: expected other relocations than {found:x?} in\n{source}")),
     };
-    let RelocationFlags::Elf { r_type } = relocation.flags() else {
-        return Err("not an ELF object".to_owned());
-    };
-    let offset = usize::try_from(offset).expect("small");
-    Ok(Object1 { sample, name, r_type, addend: relocation.addend(), offset, text })
+    Ok(Object1 { sample, name, r_type, addend, offset, high, text })
 }
 
 /// What stands for the symbol whose address a literal holds.
@@ -173,7 +211,8 @@ fn toc(base: Addr) -> Addr {
 const TOC_POINTER: u64 = 0x8000;
 
 /// The symbol's value that makes the relocation's value `value`.
-fn symbol(object: &Object1<'_>, place: Addr, base: Addr, value: i64) -> u64 {
+fn symbol(object: &Object1<'_>, base: Addr, value: i64) -> u64 {
+    let place = object.origin(base);
     let origin = match object.sample.value {
         // Not at address 0.
         Value::Absolute if object.sample.is_literal => toc(base),
@@ -212,7 +251,7 @@ fn for_each<A: Architecture>(
     for sample in d.relocations {
         // A TOC pointer has no addend (ELFv2: ".TOC."), though the linker adds one.
         // Nor has what is said of a doubleword that the linker makes (AAELF64: GDAT(S + A)).
-        let none = sample.value == Value::TocPointer || sample.is_literal;
+        let none = sample.value == Value::TocPointer || sample.is_literal || !sample.has_addend;
         let addends: &[i64] = if none { &[0] } else { &[0, 0x28] };
         for &addend in addends {
             let object = assemble(&tools, d, sample, addend)?;
@@ -220,7 +259,7 @@ fn for_each<A: Architecture>(
             let mut values = choose(sample);
             values.truncate(if addend == 0 { values.len() } else { 1 });
             for value in values {
-                let mut symbol = symbol(&object, place, base, value);
+                let mut symbol = symbol(&object, base, value);
                 if sample.is_literal {
                     // At the place itself, there is the code.
                     if symbol.abs_diff(place) < 0x40 {
@@ -230,12 +269,13 @@ fn for_each<A: Architecture>(
                 }
                 let linked = link(&tools, d, &object, base, symbol)?;
                 let symbol = given(sample.value, symbol, base);
-                let relocation = Relocation { r_type: object.r_type, place, symbol, addend: object.addend };
+                let relocation = object.relocation::<A>(base, symbol);
                 let mut text = object.text.clone();
                 let applied = A::relocate(&relocation, &mut text[object.offset..]);
                 if applied.is_err() && text != object.text {
                     complaints.push(format!("{}: refused, but the code was changed", object.name));
                 }
+                let applied = applied.and_then(|_| object.apply_high::<A>(base, symbol, &mut text));
                 let what = format!("{} with the value {value:#x}, addend {addend:#x}", object.name);
                 complaints.extend(judge(&what, &linked, &applied.map(|_| text)).err());
                 judged += 1;
@@ -305,9 +345,8 @@ fn exact<A: Architecture>(d: &'static Description) -> Check {
 /// Applies a relocation with this value: it must be refused, and nothing changed, if it does not fit, and else applied.
 fn judge_alone<A: Architecture>(d: &Description, object: &Object1<'_>, value: i64, fits: bool) -> Check {
     let base = d.text[0] & !0xffff;
-    let place = base + object.offset as u64;
-    let symbol = given(object.sample.value, symbol(object, place, base, value), base);
-    let relocation = Relocation { r_type: object.r_type, place, symbol, addend: object.addend };
+    let symbol = given(object.sample.value, symbol(object, base, value), base);
+    let relocation = object.relocation::<A>(base, symbol);
     let mut text = object.text.clone();
     let found = A::relocate(&relocation, &mut text[object.offset..]);
     let what = format!("{} with the value {value:#x}", object.name);
@@ -326,10 +365,9 @@ fn cut_short<A: Architecture>(d: &'static Description) -> Check {
     let base = d.text[0] & !0xffff;
     for sample in d.relocations {
         let object = assemble(&tools, d, sample, 0)?;
-        let place = base + object.offset as u64;
-        let symbol = symbol(&object, place, base, sample.values[0]);
+        let symbol = symbol(&object, base, sample.values[0]);
         let symbol = given(sample.value, symbol, base);
-        let relocation = Relocation { r_type: object.r_type, place, symbol, addend: 0 };
+        let relocation = object.relocation::<A>(base, symbol);
         let mut text = object.text.clone();
         let written = A::relocate(&relocation, &mut text[object.offset..]);
         let written = written.map_err(|error| format!("{}: refused, {error:x?}", object.name))?;

@@ -156,8 +156,14 @@ pub(super) fn cases<A: Architecture>(d: &'static Description) -> Vec<Case> {
             "unwind.recorded_stacks_of_real_kernels",
             "cargo klp stacks --record",
             recorded::all::<A>,
-        ),
+        )
+        .only_if(has_page_tables(d), "memory dumps cannot be read, which stacks are recorded from"),
     ]
+}
+
+/// Whether a memory dump can be read.
+fn has_page_tables(d: &Description) -> bool {
+    (d.host)().is_some_and(|arch| arch.page_tables.is_some())
 }
 
 /// How many calls deep samples are.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! Capstone, for ppc64 and s390.
+//! Capstone, for ppc64, riscv64 and s390.
 
-use capstone::arch::{ArchOperand, ppc, sysz};
+use capstone::arch::{ArchOperand, ppc, riscv, sysz};
 use capstone::prelude::*;
 use klp_core::Addr;
 use klp_core::branch::BranchTarget;
@@ -46,6 +46,7 @@ fn decode(capstone: &Capstone, at: Addr, code: &[u8]) -> Option<Decoded> {
     let immediate = detail.arch_detail().operands().iter().rev().find_map(|operand| match operand {
         ArchOperand::PpcOperand(ppc::PpcOperand::Imm(value)) => Some(*value),
         ArchOperand::SysZOperand(sysz::SysZOperand::Imm(value)) => Some(*value),
+        ArchOperand::RiscVOperand(riscv::RiscVOperand::Imm(value)) => Some(*value),
         _ => None,
     });
     Some(Decoded {
@@ -150,4 +151,57 @@ impl Oracle for SystemZ {
         };
         Some(Insn { flow, ..decoded })
     }
+}
+
+/// Capstone for 64-bit RISC-V with compressed instructions.
+#[derive(Debug)]
+pub struct RiscV(Capstone);
+
+impl Default for RiscV {
+    fn default() -> RiscV {
+        let modes = [riscv::ArchExtraMode::RiscVC];
+        let builder = Capstone::new().riscv().mode(riscv::ArchMode::RiscV64).extra_mode(modes.into_iter());
+        RiscV(builder.detail(true).build().expect("Capstone is built with RISC-V"))
+    }
+}
+
+impl Oracle for RiscV {
+    fn name(&self) -> &'static str {
+        "Capstone (RISC-V)"
+    }
+
+    fn insn(&self, at: Addr, code: &[u8]) -> Option<Insn> {
+        let decoded = decode(&self.0, at, code)?;
+        // Capstone leaves the distance as it is encoded.
+        let target = match decoded.immediate {
+            Some(distance) => BranchTarget::Direct(at.wrapping_add_signed(distance)),
+            None => BranchTarget::Indirect,
+        };
+        let decoded = decoded.insn(Flow::Other, decoded.registers(&["fa", "fs", "ft"]));
+        let (mnemonic, operands) = decoded.words();
+        let mnemonic = mnemonic.strip_prefix("c.").unwrap_or(mnemonic);
+        // Link registers are ra and t0 (Unprivileged ISA, "Unconditional Jumps").
+        let link = |register: &str| matches!(register, "ra" | "t0");
+        let indirect = BranchTarget::Indirect;
+        let flow = match (mnemonic, &operands[..]) {
+            ("j", [_]) => Flow::jump(target),
+            ("jal", [_]) => Flow::call(target),
+            ("jal", [to, _]) if link(to) => Flow::call(target),
+            ("jal", [_, _]) => Flow::jump(target),
+            ("ret", []) => Flow::Return,
+            ("jr", [from, ..]) if link(base(from)) => Flow::Return,
+            ("jr", _) => Flow::jump(indirect),
+            ("jalr", [_]) => Flow::call(indirect),
+            ("jalr", [to, ..]) if link(to) => Flow::call(indirect),
+            ("jalr", [_, from, ..]) if operands[0] == "zero" && link(base(from)) => Flow::Return,
+            ("jalr", _) => Flow::jump(indirect),
+            _ => Flow::Other,
+        };
+        Some(Insn { flow, ..decoded })
+    }
+}
+
+/// The register of `8(ra)`, or of `ra` alone.
+fn base(operand: &str) -> &str {
+    operand.split_once('(').map_or(operand, |(_, base)| base.trim_end_matches(')'))
 }

@@ -16,8 +16,11 @@
 #include <asm/orc_types.h>
 #endif
 
-/* The operand modifier that prints a number and nothing else; gcc's for s390 prints a byte, and there plain numbers need none. */
-#ifdef CONFIG_S390
+/*
+ * The operand modifier that prints a number and nothing else; gcc's for s390 prints a byte, gcc 12's for riscv has none, and there
+ * plain numbers need none.
+ */
+#if defined(CONFIG_S390) || defined(CONFIG_RISCV)
 #define KLP_OPERAND "%0"
 #else
 #define KLP_OPERAND "%c0"
@@ -71,7 +74,8 @@ static void __used klp_layout(void)
 	KLP_FIELD(task_struct, stack_canary);
 #endif
 	KLP_TASK_FIELD("task_struct.sp", KLP_TASK_SP);
-#ifdef CONFIG_ARM64
+/* Where the context switch saves them there, and not on the stack. */
+#if defined(CONFIG_ARM64) || defined(CONFIG_RISCV)
 	KLP_TASK_FIELD("task_struct.pc", KLP_TASK_PC);
 	KLP_TASK_FIELD("task_struct.fp", KLP_TASK_FP);
 #endif

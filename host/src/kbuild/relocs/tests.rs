@@ -31,6 +31,7 @@ fn compile(arch: &Arch, source: &str) -> Vec<u8> {
     gcc.args(match arch.name {
         "x86_64" => &["-fno-pic", "-mcmodel=kernel"][..],
         "s390" => &["-fPIC"],
+        "riscv64" => &["-fno-pic", "-mcmodel=medany", "-mno-relax"],
         _ => &["-fno-pic"],
     });
     let output = gcc.output().expect("a compiler for each architecture");
@@ -67,6 +68,32 @@ fn relocations(object: &[u8]) -> (BTreeSet<Found>, BTreeSet<Found>) {
         }
     }
     (undefined, sections)
+}
+
+/// The relocations that have the low halves of what some of `found` have the high halves of: as recorded against their symbols.
+fn low_halves(arch: &Arch, object: &[u8], found: &BTreeSet<Found>) -> BTreeSet<Found> {
+    let file = object::File::parse(object).expect("an object");
+    let mut halves = BTreeSet::new();
+    for section in file.sections() {
+        let name = section.name().expect("a name");
+        for (offset, relocation) in section.relocations() {
+            let RelocationTarget::Symbol(index) = relocation.target() else { continue };
+            let RelocationFlags::Elf { r_type } = relocation.flags() else { continue };
+            let label = file.symbol_by_index(index).expect("a symbol");
+            if label.section_index() != Some(section.index()) {
+                continue;
+            }
+            for (_, at, high, addend, symbol) in
+                found.iter().filter(|found| found.0 == name && found.1 == label.address())
+            {
+                if let Some(half) = (arch.facts.low_half)(r_type, *high) {
+                    let addend = addend + offset.wrapping_sub(*at).cast_signed();
+                    halves.insert((name.to_owned(), offset, half, addend, symbol.clone()));
+                }
+            }
+        }
+    }
+    halves
 }
 
 fn data(object: &[u8], name: &str) -> Vec<u8> {
@@ -126,6 +153,12 @@ fn every_reference_to_what_is_not_exported_is_recorded_and_no_other() {
         let expected: BTreeSet<Found> =
             before.iter().filter(own).filter(|found| !found.0.starts_with(".debug")).cloned().collect();
         assert!(expected.len() >= 5, "{arch}: calls, data, a pointer: {expected:?}");
+        let halves = low_halves(arch, &object, &expected);
+        assert_eq!(!halves.is_empty(), arch.name == "riscv64", "{arch}: {halves:?}");
+        let left =
+            addresses.iter().filter(|left| halves.iter().any(|half| (&half.0, half.1) == (&left.0, left.1)));
+        assert_eq!(left.count(), 0, "{arch}: low halves whose high halves are gone: {addresses:?}");
+        let expected: BTreeSet<Found> = expected.union(&halves).cloned().collect();
         assert_eq!(after.iter().filter(own).count(), 0, "{arch}: {after:?}");
         assert!(after.is_subset(&before) && !after.is_empty(), "{arch}: the others are as they were");
         let (relocs, symbols) = recorded(&converted);

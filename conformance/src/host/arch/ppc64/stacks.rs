@@ -44,7 +44,7 @@ pub(super) const STACKS: Stacks = Stacks {
         "unwalkable",
         "wrong-stack",
     ],
-    return_address: LR_SAVE,
+    return_address: LR_SAVE.cast_signed(),
     is_caller,
     is_last,
 };

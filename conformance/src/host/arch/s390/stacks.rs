@@ -40,7 +40,7 @@ pub(super) const STACKS: Stacks = Stacks {
         "unwalkable",
         "wrong-stack",
     ],
-    return_address: GPR14,
+    return_address: GPR14.cast_signed(),
     is_caller,
     is_last,
 };

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::super::{ensure, ensure_eq};
 use super::{Object1, assemble};
 use crate::host::description::Limits;
+use crate::host::evaluate::{Machine, Next};
 use crate::host::oracle::{Flow, Oracle, hex};
 use crate::host::random::for_all;
 use crate::host::toolchain::Toolchain;
@@ -39,16 +40,29 @@ fn own<A: Architecture>(r_type: u32) -> Result<i64, String> {
     }
 }
 
-/// Where the instruction at the start of the text branches to, to the disassembler.
-fn target(oracle: &dyn Oracle, at: Addr, text: &[u8]) -> Option<Addr> {
-    match oracle.insn(at, text)?.flow {
-        Flow::Branch { target: BranchTarget::Direct(to), .. } => Some(to),
-        _ => None,
+/// Where the text branches to, to the disassembler: by its first instruction, or by several, the last to a register.
+fn target(d: &Description, oracle: &dyn Oracle, at: Addr, text: &[u8]) -> Option<Addr> {
+    let mut machine = Machine::new(at, text, false);
+    let mut rest = text;
+    while !rest.is_empty() {
+        let insn = oracle.insn(machine.pc, rest)?;
+        if let Flow::Branch { target: BranchTarget::Direct(to), .. } = insn.flow {
+            return Some(to);
+        }
+        match (d.slot.effect)(&mut machine, &insn)? {
+            Next::Insn => {}
+            Next::At(to) => return Some(to),
+            Next::Execute(_) => return None,
+        }
+        machine.pc = machine.pc.wrapping_add(insn.len as u64);
+        rest = &rest[insn.len..];
     }
+    None
 }
 
 /// Applies a branch's relocation to go to `to`, and asks the disassembler where it goes.
 fn branch_to<A: Architecture>(
+    d: &Description,
     oracle: &dyn Oracle,
     object: &Object1<'_>,
     base: Addr,
@@ -63,7 +77,7 @@ fn branch_to<A: Architecture>(
     let what = format!("{} from {base:#x} to {to:#x}, addend {addend}", object.name);
     let len = A::relocate(&relocation, &mut text[object.offset..]);
     len.map_err(|error| format!("{what}: refused, {error:x?}"))?;
-    ensure_eq!(target(oracle, base, &text), Some(to), "{what}: {} to {}", hex(&text), oracle.name());
+    ensure_eq!(target(d, oracle, base, &text), Some(to), "{what}: {} to {}", hex(&text), oracle.name());
     Ok(())
 }
 
@@ -76,12 +90,12 @@ pub(super) fn reach<A: Architecture>(d: &'static Description) -> Check {
         let last = [min, max].into_iter().flat_map(|limit| (-WINDOW..WINDOW).map(move |i| limit + i * step));
         for value in last.chain((-WINDOW..WINDOW).map(|i| i * step)) {
             if (min..=max).contains(&value) {
-                branch_to::<A>(oracle.as_ref(), &object, base, to(value), 0)?;
+                branch_to::<A>(d, oracle.as_ref(), &object, base, to(value), 0)?;
             }
         }
         let random = (min / step..=max / step, -8_i64..8).prop_map(|(n, addend)| (n * step, addend * step));
         for_all(4096, &random, |(value, addend)| {
-            branch_to::<A>(oracle.as_ref(), &object, base, to(value), addend)
+            branch_to::<A>(d, oracle.as_ref(), &object, base, to(value), addend)
         })?;
     }
     Ok(())
@@ -127,7 +141,7 @@ pub(super) fn through<A: Architecture>(d: &'static Description) -> Check {
                 continue;
             }
             let applied = applied.map_err(|error| format!("{what}: refused, {error:x?}"))?;
-            let to = target(oracle.as_ref(), base, &text);
+            let to = target(d, oracle.as_ref(), base, &text);
             let expected = symbol.wrapping_add_signed(-own);
             let behind = &text[object.text.len()..];
             match applied.slot {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use klp_core::Architecture;
-use klp_core::reloc::{ByWay, RelocError, Relocation};
+use klp_core::reloc::{ByWay, RelocError};
 use klp_core::slots::SlotArea;
 
 use super::{Object1, assemble, given, object, read, symbol};
@@ -17,12 +17,11 @@ use crate::host::{Check, Description};
 /// What becomes of a relocation with this value.
 fn outcome<A: Architecture>(d: &Description, object: &Object1<'_>, value: i64) -> String {
     let base = d.text[0] & !0xffff;
-    let place = base + object.offset as u64;
     let mut targets = [None; 1];
     let mut area = SlotArea::<A>::new(base + 0x1000, &mut targets).expect("aligned");
     let mut text = [&object.text[..], &bytes(d.slot.behind_call[0])].concat();
-    let symbol = given(object.sample.value, symbol(object, place, base, value), base);
-    let relocation = Relocation { r_type: object.r_type, place, symbol, addend: object.addend };
+    let symbol = given(object.sample.value, symbol(object, base, value), base);
+    let relocation = object.relocation::<A>(base, symbol);
     let code = &mut text[object.offset..];
     // A reference to a literal is one already: its value is where that is.
     let applied = match A::by_way(object.r_type) {
@@ -65,7 +64,7 @@ fn row<A: Architecture>(
     let place = if sample.code.contains(".byte") {
         format!("`{}`", sample.code.replace('\n', "; "))
     } else {
-        format!("`{place}`")
+        format!("`{}`", place.replace('\n', "; "))
     };
     let place = place.replace("place: ", "");
     let gcc = if by_gcc.contains(&object.r_type) { "gcc" } else { "" };

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/* riscv: registers in struct ftrace_regs, saved state of a task that is not running. */
+#define KLP_REGS_PC	KLP_FREGS(epc)
+#define KLP_REGS_SP	KLP_FREGS(sp)
+#define KLP_REGS_RA	KLP_FREGS(ra)
+#define KLP_REGS_GPRS	KLP_ABSENT
+#define KLP_TASK_SP(task) ((task)->thread.sp)
+#define KLP_TASK_PC(task) ((task)->thread.ra)
+#define KLP_TASK_FP(task) ((task)->thread.s[0])
+#define KLP_TASK_BOTTOM(task) ((u64)task_pt_regs(task))
+
+/* The caller of the function that asks, which thereby has a frame record: below the address that the frame pointer holds. */
+#define KLP_CALLER(caller_pc, caller_sp, caller_fp) do { \
+	const u64 *frame_ = __builtin_frame_address(0); \
+	(caller_pc) = (u64)__builtin_return_address(0); \
+	(caller_sp) = (u64)frame_; \
+	(caller_fp) = frame_[-2]; \
+} while (0)
