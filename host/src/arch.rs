@@ -296,6 +296,11 @@ impl Arch {
         ARCHES.iter().find(|arch| arch.facts.elf_machine == machine)
     }
 
+    /// The architectures of which these facts are stated.
+    pub fn stating(facts: &[Fact]) -> impl Iterator<Item = &'static Arch> {
+        ARCHES.iter().filter(|arch| facts.iter().all(|fact| arch.states(*fact)))
+    }
+
     /// Whether a fact is stated.
     pub fn states(&self, fact: Fact) -> bool {
         !self.facts.unstated.contains(&fact)

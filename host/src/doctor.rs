@@ -204,11 +204,10 @@ fn multiarch() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ARCHES;
 
     #[test]
     fn every_architecture_needs_its_emulator_and_compiler() {
-        let arches: Vec<&Arch> = ARCHES.iter().collect();
+        let arches: Vec<&Arch> = Arch::stating(&[Fact::Names, Fact::Qemu]).collect();
         let findings = check(&arches);
         for arch in arches {
             assert!(findings.iter().any(|it| it.what == arch.qemu.binary && it.task == Task::Run), "{arch}");

@@ -4,11 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
+use klp_core::stated::Fact;
 use object::read::elf::FileHeader;
 use object::{Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget};
 
 use super::*;
-use crate::{ARCHES, Arch};
+use crate::Arch;
+
+/// Those that have a compiler, and whose relocations are known.
+fn arches() -> impl Iterator<Item = &'static Arch> {
+    Arch::stating(&[Fact::Names, Fact::Slot, Fact::Relocations])
+}
 
 const PATCH: &str = r#"
 static const unsigned long recorded[7] __attribute__((section(".klp.relocations"), used)) = { 0 };
@@ -143,7 +149,7 @@ fn recorded(object: &[u8]) -> (BTreeSet<Found<usize>>, Vec<StandsFor>) {
 
 #[test]
 fn every_reference_to_what_is_not_exported_is_recorded_and_no_other() {
-    for arch in ARCHES {
+    for arch in arches() {
         let object = compile(arch, PATCH);
         let converted =
             convert(&object, &exported(), None).expect("it can be").expect("there are such").module;
@@ -200,7 +206,7 @@ fn every_reference_to_what_is_not_exported_is_recorded_and_no_other() {
 
 #[test]
 fn a_module_without_such_references_stays_as_it_is() {
-    for arch in ARCHES {
+    for arch in arches() {
         let all = ["exported", "hidden", "hidden_data"].map(str::to_owned).into();
         let source = PATCH.replace("declared(x)", "hidden(x)");
         assert!(convert(&compile(arch, &source), &all, None).expect("it can be").is_none(), "{arch}");
@@ -210,8 +216,7 @@ fn a_module_without_such_references_stays_as_it_is() {
 #[test]
 fn what_cannot_be_converted_is_told() {
     let told = |source: &str| {
-        ARCHES
-            .iter()
+        arches()
             .map(|arch| convert(&compile(arch, source), &exported(), None).expect_err("refused").to_string())
             .collect()
     };
@@ -264,7 +269,7 @@ fn anchors(object: &[u8]) -> Vec<(String, String, String)> {
 
 #[test]
 fn variables_are_looked_up_in_a_vmlinux() {
-    for arch in ARCHES {
+    for arch in arches() {
         let dir = tempfile::tempdir().expect("dir");
         let (c, elf) = (dir.path().join("kernel.c"), dir.path().join("vmlinux"));
         std::fs::write(&c, KERNEL).expect("write");
