@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use klp_host::Failure;
 
-use crate::cmd::{build, conform, demo, doctor, kernel, lint, new_arch, run, stacks, test};
+use crate::cmd::{build, conform, demo, doctor, kernel, lint, matrix, new_arch, run, stacks, test};
 
 /// Live patching for stock Linux kernels: build patches, run them in QEMU, prove an architecture.
 #[derive(Parser)]
@@ -40,6 +40,7 @@ enum Command {
     Conform(conform::Args),
     Stacks(stacks::Args),
     Lint(lint::Args),
+    Matrix(matrix::Args),
     NewArch(new_arch::Args),
 }
 
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         Command::Conform(args) => conform::run(args),
         Command::Stacks(args) => stacks::run(args),
         Command::Lint(args) => lint::run(args),
+        Command::Matrix(args) => matrix::run(args),
         Command::NewArch(args) => new_arch::run(args),
     };
     match result {

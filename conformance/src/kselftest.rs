@@ -64,7 +64,7 @@ const SELFTESTS: &str = "/klp/livepatch";
 const OWN_MODULES: [&str; 2] = ["test_target", "test_nested"];
 
 /// The directory with our side of the suite.
-fn dir() -> PathBuf {
+pub(crate) fn dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("kselftest")
 }
 

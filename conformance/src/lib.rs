@@ -11,5 +11,6 @@ pub mod kselftest;
 #[cfg(test)]
 mod porting;
 pub mod report;
+pub mod stage;
 
 pub use host::arch;

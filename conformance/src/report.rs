@@ -3,6 +3,8 @@
 
 mod html;
 mod junit;
+pub mod matrix;
+pub mod record;
 
 use std::fmt;
 use std::time::Duration;

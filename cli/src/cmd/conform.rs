@@ -10,11 +10,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use klp_conformance::report::{CaseResult, Outcome, Report};
-use klp_conformance::{guest, kselftest};
+use klp_conformance::{guest, kselftest, stage};
+use klp_core::stated::Stage;
 use klp_host::kernel::KNOWN;
 use klp_host::kernel::Known;
 use klp_host::{ARCHES, Arch, Cache, Failure, Kernel, Progress};
 
+use super::matrix;
 use crate::target::arch;
 
 /// Run the conformance suites: on the host, and on real kernels in QEMU
@@ -22,7 +24,8 @@ use crate::target::arch;
 #[command(after_help = "\
 Examples:
   cargo klp conform --arch arm64 --kernel debian-6.12 --suite guest --html matrix.html
-  cargo klp conform --arch arm64 --kernel debian-6.12 --suite kselftest --case K1.2")]
+  cargo klp conform --arch arm64 --kernel debian-6.12 --suite kselftest --case K1.2
+  cargo klp conform --arch riscv64 --stage redirect")]
 pub(crate) struct Args {
     /// An architecture, or `all`
     #[arg(long, default_value = "all", value_parser = arches)]
@@ -36,6 +39,12 @@ pub(crate) struct Args {
     /// Only these cases: ids or groups, such as G5.1 or G5
     #[arg(long, value_name = "ID")]
     pub(crate) case: Vec<String>,
+    /// Only the cases of one stage of a port, and in the end what comes next
+    #[arg(long, value_name = "S", value_parser = stage, conflicts_with = "case")]
+    stage: Option<Stage>,
+    /// Keep the results in conformance/results.txt, and write the support matrix anew
+    #[arg(long, conflicts_with_all = ["append", "vmlinux"])]
+    record: bool,
     /// Write a JUnit file
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -77,6 +86,7 @@ struct Arches(Vec<&'static Arch>);
 enum Kernels {
     All,
     Newest,
+    Older,
     One(&'static Known),
 }
 
@@ -94,7 +104,26 @@ fn kernels(id: &str) -> Result<Kernels, String> {
     Ok(Kernels::One(Known::by_id(id).map_err(|error| error.to_string())?))
 }
 
+fn stage(name: &str) -> Result<Stage, String> {
+    let names = || Stage::ALL.map(Stage::name).join(", ");
+    Stage::by_name(name).ok_or_else(|| format!("there is no stage '{name}'; the stages are {}", names()))
+}
+
 impl Args {
+    /// With a stage, its cases by their numbers.
+    fn with_cases_of_the_stage(mut self) -> Result<Args> {
+        let Some(stage) = self.stage else { return Ok(self) };
+        for arch in &self.arch.0 {
+            let ids = stage::all(arch)?;
+            for id in ids.host.into_iter().chain(ids.kernel) {
+                if stage::of(&id) == Some(stage) && !self.case.contains(&id) {
+                    self.case.push(id);
+                }
+            }
+        }
+        Ok(self)
+    }
+
     /// Whether a suite is asked for: by its name, or among all by the letter that its cases begin with.
     fn wants(&self, suite: Suite) -> bool {
         let letters = match suite {
@@ -115,6 +144,8 @@ impl Args {
             kernel: Kernels::All,
             suite,
             case: Vec::new(),
+            stage: None,
+            record: false,
             junit: None,
             html: None,
             jobs: 2,
@@ -130,16 +161,25 @@ impl Args {
         self
     }
 
+    /// On the other kernels of each architecture.
+    pub(crate) fn older(mut self) -> Args {
+        self.kernel = Kernels::Older;
+        self
+    }
+
     /// The kernels to run on; at least one.
     fn pairs(&self) -> Result<Vec<(&'static Arch, &'static Known)>, Failure> {
         let all: Vec<&Known> = KNOWN.iter().collect();
         let kernels = match self.kernel {
-            Kernels::All | Kernels::Newest => all.as_slice(),
+            Kernels::All | Kernels::Newest | Kernels::Older => all.as_slice(),
             Kernels::One(known) => &[known],
         };
         let mut pairs = Known::pairs(&self.arch.0, kernels)?;
-        if matches!(self.kernel, Kernels::Newest) {
-            pairs.retain(|(arch, known)| Known::of(arch).next_back() == Some(known));
+        let is_newest = |arch: &Arch, known: &&Known| Known::of(arch).next_back() == Some(*known);
+        match self.kernel {
+            Kernels::Newest => pairs.retain(|(arch, known)| is_newest(arch, known)),
+            Kernels::Older => pairs.retain(|(arch, known)| !is_newest(arch, known)),
+            Kernels::All | Kernels::One(_) => {}
         }
         Ok(pairs)
     }
@@ -158,6 +198,7 @@ impl Args {
 /// A case failed, nothing passed, or the suites could not be run.
 pub(crate) fn run(args: Args) -> Result<()> {
     let progress = Progress::new();
+    let args = args.with_cases_of_the_stage()?;
     let report = report(&args, &progress)?;
     for result in &report.results {
         let (word, reason) = match &result.outcome {
@@ -173,12 +214,41 @@ pub(crate) fn run(args: Args) -> Result<()> {
     if let Some(file) = &args.html {
         fs::write(file, report.html()).with_context(|| format!("cannot write {}", file.display()))?;
     }
+    if args.record {
+        matrix::record(&report.results)?;
+    }
     let counts = report.counts();
+    // A stage ends on a kernel.
+    let green = counts.is_success()
+        && (args.stage.is_none() || args.arch.0.iter().all(|arch| !arch.kernels.is_empty()));
+    if let Some(stage) = args.stage {
+        println!("{}", next(stage, green, &args.arch.0));
+    }
     println!("{counts}");
-    if !counts.is_success() {
-        bail!("{}", if counts.failed > 0 { "not conforming" } else { "no case passed" });
+    if !green {
+        bail!("{}", if counts.failed > 0 || counts.passed > 0 { "not conforming" } else { "no case passed" });
     }
     Ok(())
+}
+
+/// What a porter does after a stage (`docs/src/porting.md`).
+fn next(stage: Stage, green: bool, arches: &[&'static Arch]) -> String {
+    let name = if let [arch] = arches { arch.name } else { "all" };
+    match (green, stage.next()) {
+        (false, _) => {
+            format!(
+                "stage {stage}: not yet. Its cases have to pass, on the host and on a kernel: docs/src/porting.md, {stage}"
+            )
+        }
+        (true, Some(next)) => {
+            format!(
+                "stage {stage}: done. Next: {next} (docs/src/porting.md), cargo klp conform --arch {name} --stage {next}"
+            )
+        }
+        (true, None) => {
+            format!("stage {stage}: done, and it is the last. Next: cargo klp conform --arch {name} --record")
+        }
+    }
 }
 
 /// Runs the suites.
@@ -304,4 +374,29 @@ fn kernel_suite(args: &Args, name: &str, run: RunSuite, progress: &Progress) -> 
         }
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_ends_with_what_comes_next() {
+        let arm64 = [arch("arm64").expect("arch")];
+        let says = |stage, green| next(stage, green, &arm64);
+        let next_one = says(Stage::Redirect, true);
+        assert!(next_one.ends_with("cargo klp conform --arch arm64 --stage branches"), "{next_one}");
+        assert!(says(Stage::PatchSites, true).ends_with("--arch arm64 --record"));
+        assert!(says(Stage::Redirect, false).contains("not yet"));
+    }
+
+    #[test]
+    fn every_case_of_a_stage_is_run_and_no_other() {
+        let mut args = Args::everything(Suite::All);
+        args.stage = Some(Stage::Redirect);
+        let args = args.with_cases_of_the_stage().expect("cases");
+        assert!(args.case.iter().all(|id| stage::of(id) == Some(Stage::Redirect)));
+        assert!(args.case.iter().any(|id| id == "G11.3"), "{:?}", args.case);
+        assert!(args.wants(Suite::Host) && args.wants(Suite::Guest) && !args.wants(Suite::Kselftest));
+    }
 }

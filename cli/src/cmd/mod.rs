@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod kernel;
 pub(crate) mod lint;
+pub(crate) mod matrix;
 pub(crate) mod new_arch;
 pub(crate) mod run;
 pub(crate) mod stacks;

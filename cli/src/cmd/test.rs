@@ -5,10 +5,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use klp_conformance::report::{Counts, Outcome};
+use klp_conformance::report::record::Record;
+use klp_conformance::report::{CaseResult, Counts, Outcome};
 use klp_host::Progress;
 
 use super::conform::{self, Suite};
+use super::matrix;
 
 /// The groups of guest cases that run on every kernel.
 const GROUPS: [&str; 13] = ["G0", "G1", "G2", "G3", "G4", "G5", "G6", "G7", "G8", "G9", "G10", "G12", "G13"];
@@ -19,14 +21,19 @@ const LONG_GROUPS: [&str; 2] = ["G11", "G14"];
 /// Run all that CI runs: formatting, lints, docs, unit and host tests, model checking, guest suites
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example: cargo klp test")]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Keep the results of the conformance cases in conformance/results.txt, and write the support matrix anew, in place of
+    /// comparing with what is recorded
+    #[arg(long)]
+    record: bool,
+}
 
 /// Runs the command.
 ///
 /// # Errors
 ///
 /// Something failed, or nothing passed.
-pub(crate) fn run(_args: Args) -> Result<()> {
+pub(crate) fn run(args: Args) -> Result<()> {
     let progress = Progress::new();
     let mut all = Tally::default();
     // First what downloads and builds nothing, so that a slip shows at once.
@@ -38,19 +45,25 @@ pub(crate) fn run(_args: Args) -> Result<()> {
         "clippy",
     )?);
     all.add(lint(&progress, "rustdoc", &["doc", "--workspace", "--no-deps", "--quiet"], "")?);
+    let recorded = Record::read(&Record::path())?;
+    if !args.record {
+        all.add(up_to_date(&recorded)?);
+    }
     all.add(tests(
         &progress,
         "unit and host tests",
         cargo().args(["test", "--workspace", "--no-fail-fast"]),
     )?);
     all.add(tests(&progress, "model checking", &mut model_checking())?);
-    let mut groups = conform::Args::everything(Suite::Guest);
-    groups.case = GROUPS.map(str::to_owned).to_vec();
-    all.add(suite(&groups, &progress)?);
-    let mut long = conform::Args::everything(Suite::Guest).newest();
-    long.case = LONG_GROUPS.map(str::to_owned).to_vec();
-    all.add(suite(&long, &progress)?);
-    all.add(suite(&conform::Args::everything(Suite::Kselftest).newest(), &progress)?);
+    let keep = if args.record { Keep::Record } else { Keep::Compare(&recorded) };
+    all.add(suite(&conform::Args::everything(Suite::Host), keep, &progress)?);
+    let mut newest = conform::Args::everything(Suite::Guest).newest();
+    newest.case = GROUPS.iter().chain(&LONG_GROUPS).map(|group| (*group).to_owned()).collect();
+    all.add(suite(&newest, keep, &progress)?);
+    let mut older = conform::Args::everything(Suite::Guest).older();
+    older.case = GROUPS.map(str::to_owned).to_vec();
+    all.add(suite(&older, keep, &progress)?);
+    all.add(suite(&conform::Args::everything(Suite::Kselftest).newest(), keep, &progress)?);
     eprint!("\n{}", progress.summary());
     // Once more, at the end: the report of a long run is often cut at its beginning.
     for failure in &all.failures {
@@ -164,10 +177,57 @@ fn libtest_counts(text: &str) -> Counts {
     counts
 }
 
+/// Whether the documents show the matrix that is recorded.
+fn up_to_date(recorded: &Record) -> Result<Tally> {
+    let stale = matrix::stale(recorded)?;
+    if stale.is_empty() {
+        return Ok(Tally::of(Counts { passed: 1, ..Counts::default() }));
+    }
+    let failures: Vec<String> = stale.iter().map(|line| format!("support matrix: {line}")).collect();
+    for failure in &failures {
+        println!("failed: {failure}");
+    }
+    Ok(Tally { counts: Counts { failed: failures.len(), ..Counts::default() }, failures })
+}
+
+/// What is done with the results of conformance cases.
+#[derive(Clone, Copy)]
+enum Keep<'a> {
+    /// They are recorded.
+    Record,
+    /// Each has to be what is recorded.
+    Compare(&'a Record),
+}
+
+impl Keep<'_> {
+    /// The differences from what is recorded.
+    fn apply(self, results: &[CaseResult]) -> Result<Vec<String>> {
+        match self {
+            Keep::Record => matrix::record(results).map(|()| Vec::new()),
+            Keep::Compare(recorded) => {
+                // A failure is told as such.
+                let ran: Vec<CaseResult> = results
+                    .iter()
+                    .filter(|result| !matches!(result.outcome, Outcome::Failed(_)))
+                    .cloned()
+                    .collect();
+                let what_next = "if it should be so: cargo klp conform … --record";
+                let differences = recorded.differences(&ran).into_iter();
+                Ok(differences.map(|difference| format!("{difference}; {what_next}")).collect())
+            }
+        }
+    }
+}
+
 /// Runs cases on real kernels.
-fn suite(args: &conform::Args, progress: &Progress) -> Result<Tally> {
+fn suite(args: &conform::Args, keep: Keep<'_>, progress: &Progress) -> Result<Tally> {
     let report = conform::report(args, progress)?;
-    let mut failures = Vec::new();
+    let mut failures = keep.apply(&report.results)?;
+    let mut counts = report.counts();
+    counts.failed += failures.len();
+    for failure in &failures {
+        println!("failed: {failure}");
+    }
     for result in &report.results {
         match &result.outcome {
             Outcome::Passed => {}
@@ -181,7 +241,7 @@ fn suite(args: &conform::Args, progress: &Progress) -> Result<Tally> {
             }
         }
     }
-    Ok(Tally { counts: report.counts(), failures })
+    Ok(Tally { counts, failures })
 }
 
 #[cfg(test)]

@@ -115,8 +115,13 @@ static struct klp_object objects[] = {
 
 static struct klp_patch patch = { .mod = THIS_MODULE, .objs = objects };
 
+static unsigned int flags;
+module_param(flags, uint, 0);
+MODULE_PARM_DESC(flags, "klp_patch.flags");
+
 static int __init patch_init(void)
 {
+	patch.flags = flags;
 	return klp_enable_patch(&patch);
 }
 
