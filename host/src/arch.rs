@@ -272,8 +272,8 @@ pub static ARCHES: &[Arch] = &[
             package: "qemu-system-misc",
             firmware: Some(("/usr/share/qemu/opensbi-riscv64-generic-fw_dynamic.bin", "opensbi")),
             user: "qemu-riscv64",
-            // `pause` does not end a CPU's turn, so that stopping the machine takes half a second; but with counted instructions, as
-            // on s390, the kernel does not get to its first program in minutes (QEMU 7.2).
+            // Stopping the machine takes half a second, as it did on s390 without counted instructions; with those a busy machine
+            // did not boot a guest in three minutes (QEMU 7.2).
             machine: &["-machine", "virt", "-cpu", "rv64"],
             console: "ttyS0",
             channel: &["-device", "pci-serial,chardev=channel"],

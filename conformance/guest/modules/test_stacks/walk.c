@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /* Walking a task's stack twice, by klp.ko and by the kernel, while it is held still. */
+#include <linux/ftrace.h>
 #include <linux/kallsyms.h>
 #include <linux/kprobes.h>
 #include <linux/sched/task_stack.h>
@@ -19,20 +20,27 @@ DEFINE_STATIC_CALL_NULL(stacks_put, *(void (*)(struct task_struct *))NULL);
 
 static bool kernel_is_reliable;
 
-/* Where a kprobe by name comes to lie need not be the function's first byte. */
-static unsigned long find_lookup(void)
+static unsigned long probed(unsigned int offset)
 {
-	struct kprobe probe = { .symbol_name = "kallsyms_lookup_name" };
-	char symbol[KSYM_SYMBOL_LEN];
-	unsigned long offset;
+	struct kprobe probe = { .symbol_name = "kallsyms_lookup_name", .offset = offset };
 
 	if (register_kprobe(&probe))
 		return 0;
-	sprint_symbol(symbol, (unsigned long)probe.addr);
 	unregister_kprobe(&probe);
-	if (sscanf(symbol, "kallsyms_lookup_name+0x%lx", &offset) != 1)
+	return (unsigned long)probe.addr;
+}
+
+/* Where a kprobe by name comes to lie need not be the function's first byte; nor may one be at ftrace's site everywhere. */
+static unsigned long find_lookup(void)
+{
+	unsigned long addr = probed(0) ?: probed(MCOUNT_INSN_SIZE);
+	char symbol[KSYM_SYMBOL_LEN];
+	unsigned long offset;
+
+	sprint_symbol(symbol, addr);
+	if (!addr || sscanf(symbol, "kallsyms_lookup_name+0x%lx", &offset) != 1)
 		return 0;
-	return (unsigned long)probe.addr - offset;
+	return addr - offset;
 }
 
 /* The address of a function of the kernel, or zero. */
