@@ -25,6 +25,7 @@
             package: "",
             firmware: None,
             user: "",
+            threads: Threads::One,
             machine: &[],
             console: "",
             channel: &[],

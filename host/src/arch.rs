@@ -67,6 +67,8 @@ pub struct Qemu {
     pub firmware: Option<(&'static str, &'static str)>,
     /// The emulator of user programs.
     pub user: &'static str,
+    /// Whether each CPU of the machine has a thread of QEMU's, or all have one: see [`Threads`].
+    pub threads: Threads,
     /// Machine and CPU arguments. The CPU is pinned so that results repeat.
     pub machine: &'static [&'static str],
     /// The kernel's name for the first console (`console=`).
@@ -82,6 +84,19 @@ pub struct Qemu {
     pub append: &'static str,
     /// Which file of a kernel package boots.
     pub image: Image,
+}
+
+/// How QEMU's CPUs share the threads of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// One thread for all CPUs. With one each, a CPU can go on running an instruction that another has replaced: QEMU forgets the
+    /// translation before the store is done (`notdirty_write` in QEMU's `accel/tcg/cputlb.c`), and if the storing thread is
+    /// preempted in between, what is there still is translated once more. It would explain what was seen, on loaded hosts
+    /// only: calls of one function that go to the original as long as a patch is there (ppc64), and `int3: 0000` (x86_64).
+    One,
+    /// A thread each. For a machine whose kernel changes the sites of functions with all other CPUs stopped, so that none
+    /// translates them meanwhile.
+    Each,
 }
 
 /// The kind of kernel image that a machine boots.
@@ -123,6 +138,7 @@ pub static ARCHES: &[Arch] = &[
             package: "qemu-system-x86",
             firmware: None,
             user: "qemu-x86_64",
+            threads: Threads::One,
             machine: &["-machine", "pc", "-cpu", "max"],
             console: "ttyS0",
             channel: &["-serial", "chardev:channel"],
@@ -160,6 +176,7 @@ pub static ARCHES: &[Arch] = &[
             package: "qemu-system-arm",
             firmware: None,
             user: "qemu-aarch64",
+            threads: Threads::One,
             machine: &["-machine", "virt,gic-version=3", "-cpu", "cortex-a57"],
             console: "ttyAMA0",
             // The machine's second UART is only in newer QEMUs.
@@ -195,6 +212,7 @@ pub static ARCHES: &[Arch] = &[
             package: "qemu-system-ppc",
             firmware: None,
             user: "qemu-ppc64le",
+            threads: Threads::One,
             // The virtual open firmware boots in a third of SLOF's time. It leaves the NVRAM as it finds it, and the kernel
             // warns of an empty one: a variable in it gives it a format.
             machine: &[
@@ -235,6 +253,7 @@ pub static ARCHES: &[Arch] = &[
             package: "qemu-system-misc",
             firmware: None,
             user: "qemu-s390x",
+            threads: Threads::One,
             // With counted instructions the CPUs take short turns. Else each has QEMU's one thread for 100 ms, even while it waits
             // for the others in a loop, since what yields here (diag 0x44) does not end a turn: stopping the machine took a second.
             machine: &["-machine", "s390-ccw-virtio", "-cpu", "max", "-icount", "shift=2,sleep=on"],
@@ -272,8 +291,11 @@ pub static ARCHES: &[Arch] = &[
             package: "qemu-system-misc",
             firmware: Some(("/usr/share/qemu/opensbi-riscv64-generic-fw_dynamic.bin", "opensbi")),
             user: "qemu-riscv64",
-            // Stopping the machine takes half a second, as it did on s390 without counted instructions; with those a busy machine
-            // did not boot a guest in three minutes (QEMU 7.2).
+            // With one thread each CPU has it for 100 ms, even while it waits for the others in a loop, since what yields here
+            // (`pause`) does not end a turn: stopping a machine of four CPUs took seconds. Counted instructions, as on s390, are no
+            // way out: a guest did not boot in three minutes (QEMU 7.2). The kernel writes sites with the machine stopped
+            // (arch_ftrace_update_code in arch/riscv/kernel/ftrace.c).
+            threads: Threads::Each,
             machine: &["-machine", "virt", "-cpu", "rv64"],
             console: "ttyS0",
             channel: &["-device", "pci-serial,chardev=channel"],

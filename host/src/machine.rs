@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::arch::Threads;
 use crate::dump::{self, DumpSpec};
 use crate::guest::Job;
 use crate::qemu::RunSpec;
@@ -175,11 +176,13 @@ fn arguments(spec: &RunSpec<'_>, initramfs: &str) -> Vec<String> {
         qemu.console, qemu.append, spec.append
     );
     let mut args: Vec<String> = qemu.machine.iter().map(|&arg| arg.to_owned()).collect();
-    // One thread for all CPUs. With one each, a CPU can go on running an instruction that another has replaced: QEMU forgets the
-    // translation before the store is done (notdirty_write in accel/tcg/cputlb.c), and if the storing thread is preempted in
-    // between, what is there still is translated once more. It would explain what was seen, on loaded hosts only: calls of one
-    // function that go to the original as long as a patch is there (ppc64), and "int3: 0000" (x86_64).
-    args.extend(["-accel", "tcg,thread=single"].map(str::to_owned));
+    let threads = match qemu.threads {
+        Threads::One => "tcg,thread=single",
+        // QEMU has but one thread to count instructions with.
+        Threads::Each if spec.count_instructions => "tcg,thread=single",
+        Threads::Each => "tcg,thread=multi",
+    };
+    args.extend(["-accel", threads].map(str::to_owned));
     if spec.count_instructions {
         args.extend(["-icount", "shift=0,sleep=off"].map(str::to_owned));
         // The x86 kernel would measure its TSC against a timer that does not count, and distrust it.

@@ -2,7 +2,7 @@
 //! What host tools know of __name__: its names, and QEMU's machine.
 
 use klp_arch___name__::__Type__;
-use klp_host::arch::{Arch, Image, Qemu};
+use klp_host::arch::{Arch, Image, Qemu, Threads};
 use klp_host::kernel::debian::BOOKWORM;
 use klp_host::{Facts, patchable};
 
