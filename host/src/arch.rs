@@ -94,6 +94,9 @@ pub enum Threads {
     /// preempted in between, what is there still is translated once more. It would explain what was seen, on loaded hosts
     /// only: calls of one function that go to the original as long as a patch is there (ppc64), and `int3: 0000` (x86_64).
     One,
+    /// One thread, and QEMU counts instructions: a CPU's turn ends at the next of the guest's timers. For a machine whose CPUs wait for
+    /// each other in loops that do not end a turn.
+    Counted,
     /// A thread each. For a machine whose kernel changes the sites of functions with all other CPUs stopped, so that none
     /// translates them meanwhile.
     Each,
@@ -253,10 +256,10 @@ pub static ARCHES: &[Arch] = &[
             package: "qemu-system-misc",
             firmware: None,
             user: "qemu-s390x",
-            threads: Threads::One,
             // With counted instructions the CPUs take short turns. Else each has QEMU's one thread for 100 ms, even while it waits
             // for the others in a loop, since what yields here (diag 0x44) does not end a turn: stopping the machine took a second.
-            machine: &["-machine", "s390-ccw-virtio", "-cpu", "max", "-icount", "shift=2,sleep=on"],
+            threads: Threads::Counted,
+            machine: &["-machine", "s390-ccw-virtio", "-cpu", "max"],
             console: "ttysclp0",
             // The machine has one SCLP console, so the second terminal is a virtio one.
             channel: &["-device", "virtio-serial-ccw", "-device", "virtconsole,chardev=channel"],

@@ -31,8 +31,9 @@ impl Listener {
 
     /// What makes QEMU connect.
     pub(crate) fn arguments(&self) -> [String; 4] {
-        let chardev = format!("socket,id=qmp,path={},abstract=on", self.name);
-        ["-chardev".to_owned(), chardev, "-mon".to_owned(), "chardev=qmp,mode=control".to_owned()]
+        let Listener { name, .. } = self;
+        let chardev = format!("socket,id={name},path={name},abstract=on");
+        ["-chardev".to_owned(), chardev, "-mon".to_owned(), format!("chardev={name},mode=control")]
     }
 
     /// The connection of the QEMU with this process id, whose guest is up.

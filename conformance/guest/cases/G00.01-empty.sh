@@ -2,6 +2,7 @@
 # id: G0.1
 # name: an empty module loads, says so, and unloads
 # source: docs/src/porting.md, recognise; Documentation/kbuild/modules.rst
+# cpus: 1
 # core: off
 [ ! -d /sys/module/klp ] || fail "klp.ko is loaded: this has to work before there is one"
 load test_empty
