@@ -13,6 +13,7 @@
         // Fact::Kernels
         kernels: &[],
         release: &BOOKWORM,
+        reached: None,
         facts: Facts::of::<__Type__>(),
         // Fact::Room
         room: patchable::UNSTATED,

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use klp_arches::{Arm64, Ppc64, Riscv64, S390, X86_64};
-use klp_core::stated::Fact;
+use klp_core::stated::{Fact, Stage};
 
 use crate::Facts;
 use crate::dump::mmu::{self, PageTables};
@@ -44,6 +44,9 @@ pub struct Arch {
     pub kernels: &'static [&'static str],
     /// The release of Debian that its kernels are taken from, and programs for guests.
     pub release: &'static Release,
+    /// The stage that its port has reached: the cases of this one and of those before pass on its kernels, and `klp test` runs
+    /// them there. `None`: none yet.
+    pub reached: Option<Stage>,
     /// What its crate states.
     pub facts: Facts,
     /// The room for slots that its compilers leave at functions (`--patchable`), or why there is none.
@@ -126,6 +129,7 @@ pub static ARCHES: &[Arch] = &[
         gcc_package: None,
         kernels: &["debian-6.1", "debian-6.12"],
         release: &BOOKWORM,
+        reached: Some(Stage::PatchSites),
         facts: Facts::of::<X86_64>(),
         room: Ok(Room {
             enough: (21, 16),
@@ -164,6 +168,7 @@ pub static ARCHES: &[Arch] = &[
         gcc_package: Some("gcc-aarch64-linux-gnu"),
         kernels: &["debian-6.1", "debian-6.12"],
         release: &BOOKWORM,
+        reached: Some(Stage::PatchSites),
         facts: Facts::of::<Arm64>(),
         room: Ok(Room {
             enough: (7, 6),
@@ -203,6 +208,7 @@ pub static ARCHES: &[Arch] = &[
         gcc_package: Some("gcc-powerpc64le-linux-gnu"),
         kernels: &["debian-6.1", "debian-6.12"],
         release: &BOOKWORM,
+        reached: Some(Stage::PatchSites),
         facts: Facts::of::<Ppc64>(),
         room: Err(
             "gcc for ppc64 leaves no room at a function's entry that a branch could go to (it spoils the TOC pointer, gcc bug \
@@ -247,6 +253,7 @@ pub static ARCHES: &[Arch] = &[
         gcc_package: Some("gcc-s390x-linux-gnu"),
         kernels: &["debian-6.1", "debian-6.12"],
         release: &BOOKWORM,
+        reached: Some(Stage::PatchSites),
         facts: Facts::of::<S390>(),
         room: Ok(Room { enough: (16, 3), against: |_, _| None }),
         page_tables: Some(mmu::S390),
@@ -282,6 +289,7 @@ pub static ARCHES: &[Arch] = &[
         gcc_package: Some("gcc-riscv64-linux-gnu"),
         kernels: &["debian-6.12"],
         release: &TRIXIE,
+        reached: Some(Stage::Branches),
         facts: Facts::of::<Riscv64>(),
         room: Err(
             "gcc for riscv64 leaves NOPs of two bytes at a function's entry, and a branch over more than one of them cannot be written \

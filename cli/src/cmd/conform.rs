@@ -155,6 +155,25 @@ impl Args {
         }
     }
 
+    /// On the kernels of an architecture whose port is not done, the cases of the stages that it has reached.
+    ///
+    /// # Errors
+    ///
+    /// The cases cannot be listed.
+    pub(crate) fn of_port(arch: &'static Arch, reached: Stage) -> Result<Args> {
+        let mut args = Args::everything(Suite::Guest);
+        args.arch = Arches(vec![arch]);
+        args.case = stage::all(arch)?.kernel;
+        args.case.retain(|id| stage::of(id).is_some_and(|stage| stage <= reached));
+        Ok(args)
+    }
+
+    /// Of these architectures.
+    pub(crate) fn of(mut self, arches: impl Iterator<Item = &'static Arch>) -> Args {
+        self.arch = Arches(arches.collect());
+        self
+    }
+
     /// On the newest kernel of each architecture only.
     pub(crate) fn newest(mut self) -> Args {
         self.kernel = Kernels::Newest;
