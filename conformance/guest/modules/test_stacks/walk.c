@@ -19,6 +19,8 @@ DEFINE_STATIC_CALL_NULL(stacks_best_effort,
 DEFINE_STATIC_CALL_NULL(stacks_put, *(void (*)(struct task_struct *))NULL);
 
 static bool kernel_is_reliable;
+/* What the function-graph tracer puts in place of return addresses, or zero. */
+static unsigned long graph_return;
 
 static unsigned long probed(unsigned int offset)
 {
@@ -62,6 +64,7 @@ int stacks_walk_init(void)
 	best_effort = stacks_symbol("arch_stack_walk");
 	put = stacks_symbol("put_task_stack");
 	kernel_is_reliable = reliable;
+	graph_return = stacks_symbol("return_to_handler");
 	if (!call || !(reliable || (best_effort && put))) {
 		pr_err("test_stacks: this kernel has no task_call_func or no stack walker\n");
 		return -ENOENT;
@@ -156,6 +159,15 @@ int stacks_hold(struct task_struct *task, int (*each)(struct task_struct *task, 
  * The two lists as they are, but for one thing: where klp.ko knows of the frame of the context switch and not where in
  * it the task will continue (a pc of zero), the kernel's list begins with the next one.
  */
+/*
+ * Whether the kernel has the same address. riscv's walker looks up what the tracer keeps of the current task, whichever task it walks
+ * (arch/riscv/kernel/stacktrace.c): there it has the tracer's trampoline, in the place of what we found by the tracer's list.
+ */
+static bool is_same(const struct klp_stack_frame *frame, unsigned long kernel)
+{
+	return frame->pc == kernel || (frame->found == KLP_STACK_GRAPH && kernel && kernel == graph_return);
+}
+
 enum stacks_match stacks_compare(const struct stacks_walk *walk)
 {
 	unsigned int skip = walk->ours.count && !walk->frames[0].pc;
@@ -165,7 +177,7 @@ enum stacks_match stacks_compare(const struct stacks_walk *walk)
 	if (count != walk->kernel_count)
 		return count < walk->kernel_count ? STACKS_FEWER : STACKS_DIFFERENT;
 	for (i = 0; i < count; i++)
-		if (walk->frames[i + skip].pc != walk->kernel[i])
+		if (!is_same(&walk->frames[i + skip], walk->kernel[i]))
 			return STACKS_DIFFERENT;
 	return STACKS_EQUAL;
 }
