@@ -4,7 +4,7 @@
 //! There a turn ends at the next of the guest's timers. QEMU before 8.1 lets the first CPU use up the time until then, and gives
 //! what is left to the next one, which may be nothing each time (`rr_cpu_thread_fn` in `accel/tcg/tcg-accel-ops-rr.c`; newer ones
 //! divide it, `icount_percpu_budget`). A guest whose first CPU waits in a loop for a lock that the second one holds, interrupts
-//! off, then hangs until something from outside ends a turn. One in three guests of s390 did, while it booted.
+//! off, then hangs until something from outside ends a turn. On a busy machine about half of s390's guests did, while they booted.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
