@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use klp_host::kernel::Known;
-use klp_host::{ARCHES, Arch};
+use klp_host::{ARCHES, Arch, kbuild};
 use klp_patch::abi::KlpRelocations;
 use object::{Object, ObjectSection};
 use serde_json::Value;
@@ -30,6 +30,11 @@ fn klp(arch: &Arch, command: &str, args: &[&Path]) -> Output {
     output.expect("klp starts")
 }
 
+/// Where modules are built, each under a name that no other test uses: klp.ko is built once for all of an architecture's.
+fn out(arch: &Arch) -> PathBuf {
+    kbuild::target_dir().join("tests/lint").join(arch.name)
+}
+
 /// Builds a patch of one source file, with the Kbuild file that is in its directory, if any.
 fn build(arch: &Arch, dir: &Path, name: &str, source: &str) -> PathBuf {
     let patch = dir.join(name);
@@ -40,8 +45,8 @@ fn build(arch: &Arch, dir: &Path, name: &str, source: &str) -> PathBuf {
 
 /// Builds the module whose files are in the directory of this name.
 fn build_dir(arch: &Arch, dir: &Path, name: &str) -> PathBuf {
-    let (patch, out) = (dir.join(name), dir.join("out"));
-    let built = klp(arch, "build", &[&patch, Path::new("--out"), &out]);
+    let out = out(arch);
+    let built = klp(arch, "build", &[&dir.join(name), Path::new("--out"), &out]);
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     out.join(format!("{name}.ko"))
 }
@@ -90,8 +95,7 @@ fn example(name: &str) -> PathBuf {
 #[test]
 fn a_patch_that_loads_has_no_findings() {
     for arch in arches() {
-        let dir = tempfile::tempdir().expect("directory");
-        let out = dir.path().join("out");
+        let out = out(arch);
         let examples = ["livepatch-cmdline", "livepatch-cmdline-rust"];
         let dirs = examples.map(example);
         let built = klp(arch, "build", &[&dirs[0], &dirs[1], Path::new("--out"), &out]);
@@ -219,11 +223,11 @@ fn a_function_without_room_for_a_slot_is_named() {
     for arch in arches() {
         let Ok(room) = &arch.room else { continue };
         let dir = tempfile::tempdir().expect("directory");
-        let source = dir.path().join("target");
+        let source = dir.path().join("target_roomy");
         fs::create_dir_all(&source).expect("directory");
         let (first, second) = room.enough;
         let kbuild = format!(
-            "obj-m := target.o\ntarget-y := code.o\nklp-patchable := {first},{second}\ninclude $(KLP_KMOD)/patch.mk\n"
+            "obj-m := target_roomy.o\ntarget_roomy-y := code.o\nklp-patchable := {first},{second}\ninclude $(KLP_KMOD)/patch.mk\n"
         );
         fs::write(source.join("Kbuild"), kbuild).expect("Kbuild");
         let code = "#include <linux/module.h>\n\
@@ -237,12 +241,12 @@ fn a_function_without_room_for_a_slot_is_named() {
             int noinline __attribute__((BARE)) bare(void) { return 1; }\n\
             MODULE_LICENSE(\"GPL\");\n";
         fs::write(source.join("code.c"), code).expect("source");
-        let target = build_dir(arch, dir.path(), "target");
+        let target = build_dir(arch, dir.path(), "target_roomy");
         let entries = "{ .old_name = \"roomy\", .new_func = new_function },\
                        { .old_name = \"bare\", .new_func = new_function },";
-        let patch = build(arch, dir.path(), "changes", &patch("", "\"target\"", entries));
+        let patch = build(arch, dir.path(), "changes_roomy", &patch("", "\"target_roomy\"", entries));
         let (status, report) = lint(arch, &[&patch, Path::new("--object"), &target]);
-        let expected = (1, vec!["error no-room target bare".to_owned()]);
+        let expected = (1, vec!["error no-room target_roomy bare".to_owned()]);
         assert_eq!((status, findings(&report)), expected, "{}: {report:#}", arch.name);
     }
 }

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 /// `klp run` on the kernel of the quick tests, without klp.ko, with more arguments.
 fn klp(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_klp"));
+    // Who runs the tests in the background may ignore the signal of Ctrl-C.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_klp")]);
     command.args(["run", "--arch", "x86_64", "--kernel", "debian-6.1", "--core", "off"]).args(args);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

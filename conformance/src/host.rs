@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 use klp_core::Architecture;
 use klp_core::stated::Fact;
 
+use crate::is_named;
 use crate::report::{CaseResult, Outcome};
 pub use description::Description;
 
@@ -102,9 +103,7 @@ impl Case {
 
     /// Whether a filter names the case: its number, the beginning of that up to a dot, or its name.
     pub fn matches(&self, filter: &str) -> bool {
-        self.name == filter
-            || self.id == filter
-            || self.id.strip_prefix(filter).is_some_and(|rest| rest.starts_with('.'))
+        self.name == filter || is_named(self.id, filter)
     }
 
     /// Runs the case. A panic is a failure.

@@ -12,5 +12,11 @@ pub mod kselftest;
 mod porting;
 pub mod report;
 pub mod stage;
+mod table;
 
 pub use host::arch;
+
+/// Whether a filter names the case with this number: it is that, or the beginning of it up to a dot (`G5` names `G5.1`).
+pub(crate) fn is_named(id: &str, filter: &str) -> bool {
+    id.strip_prefix(filter).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}

@@ -3,14 +3,15 @@
 //! fact in its stage, and the sizes of the ports are as they are now.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
 
 use klp_core::stated::{Fact, Stage};
 use klp_host::ARCHES;
 
 use crate::arch::ARCHITECTURES;
 use crate::guest::cases;
+use crate::{is_named, table};
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -33,9 +34,7 @@ fn the_cases_that_facts_name_are_there() {
     ids.push("B1".to_owned());
     for said in Fact::ALL.iter().map(|fact| fact.statement()) {
         for case in said.cases {
-            let names =
-                |id: &String| id == case || id.strip_prefix(case).is_some_and(|rest| rest.starts_with('.'));
-            assert!(ids.iter().any(names), "{}: there is no case {case}", said.name);
+            assert!(ids.iter().any(|id| is_named(id, case)), "{}: there is no case {case}", said.name);
         }
     }
 }
@@ -134,17 +133,10 @@ fn sizes() -> String {
 /// With `INSTA_UPDATE=always` the table is written, as golden files are.
 #[test]
 fn the_sizes_in_the_guide_are_those_of_the_files() {
-    let (start, end) = ("<!-- sizes -->\n", "<!-- end of sizes -->\n");
-    let page = fs::read_to_string(guide()).expect("the guide");
-    let before = page.find(start).expect("the start of the table") + start.len();
-    let len = page[before..].find(end).expect("the end of the table");
     let table = sizes();
-    if page[before..][..len] == table {
+    let (start, end) = ("<!-- sizes -->\n", "<!-- end of sizes -->\n");
+    if table::is_in(&guide(), start, end, &table).expect("the guide") {
         return;
-    }
-    if env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
-        let page = [&page[..before], &table, &page[before + len..]].concat();
-        return fs::write(guide(), page).expect("written");
     }
     panic!(
         "the table in docs/src/porting.md is out of date; it is now:\n{table}\nto write it: INSTA_UPDATE=always cargo test -p \

@@ -139,17 +139,27 @@ pub fn build(
         }
         false => None,
     };
+    let mut stages = stage_all(&work, &patches, &kmod, options)?;
+    let together = patches.len() > 1 && make.build_together(&work, &patches, &stages)?;
+    if patches.len() > 1 && !together {
+        stages = stage_all(&work, &patches, &kmod, options)?;
+    }
     let mut modules = Vec::new();
-    for patch in &patches {
-        let stage = Stage::patch(&work, patch, &kmod, options.patchable)?;
-        make.build(&patch.name, &stage, patch.is_rust())?;
-        let module = deliver(&stage, &out_dir, &patch.name)?;
+    for (patch, stage) in patches.iter().zip(&stages) {
+        if !together || patch.is_rust() {
+            make.build(&patch.name, stage, patch.is_rust())?;
+        }
+        let module = deliver(stage, &out_dir, &patch.name)?;
         make.convert(&module)
             .and_then(|()| make.tell_room(&module))
             .with_context(|| format!("cannot build {} for {} ({})", patch.name, kernel.id, kernel.arch))?;
         modules.push(module);
     }
     Ok(Built { klp, patches: modules })
+}
+
+fn stage_all(work: &Path, patches: &[Patch], kmod: &Path, options: &Options) -> Result<Vec<Stage>> {
+    patches.iter().map(|patch| Stage::patch(work, patch, kmod, options.patchable)).collect()
 }
 
 /// Two modules of one name could not be loaded together, nor lie in one directory.
@@ -264,12 +274,34 @@ impl Make<'_> {
         }
         if self.options.deny_warnings {
             // The objects go, so that the next build says it again.
-            fs::remove_dir_all(stage.dir())
-                .with_context(|| format!("cannot remove {}", stage.dir().display()))?;
+            stage.remove()?;
             bail!("{name} for {} ({}) builds, but not without warnings:\n{output}", kernel.id, kernel.arch);
         }
         progress.note(&output);
         Ok(())
+    }
+
+    /// Builds the patches in C by one make, which reads the kernel's makefiles and its list of symbols once.
+    ///
+    /// Returns whether they are built and nothing is to be said of them. If not, all that was made is gone: built one after the
+    /// other, each says it under its name.
+    fn build_together(&self, work: &Path, patches: &[Patch], stages: &[Stage]) -> Result<bool> {
+        let in_c = || patches.iter().zip(stages).filter(|(patch, _)| !patch.is_rust());
+        let names: Vec<&str> = in_c().map(|(patch, _)| patch.name.as_str()).collect();
+        if names.is_empty() {
+            return Ok(true);
+        }
+        Stage::together(work, &names)?;
+        let mut command = self.command(work);
+        let Kernel { id, arch, .. } = self.kernel;
+        let output = self
+            .progress
+            .phase(format!("{} modules for {id} ({arch})", names.len()), |_| run(&mut command))?;
+        let is_silent = output.success && output.text.is_empty();
+        if !is_silent {
+            in_c().try_for_each(|(_, stage)| stage.remove())?;
+        }
+        Ok(is_silent)
     }
 
     fn command(&self, dir: &Path) -> Command {

@@ -80,12 +80,13 @@ impl Userland {
     pub fn fetch(arch: &'static Arch, progress: &Progress) -> Result<Userland> {
         let cache = Cache::open()?;
         let root = cache.publish(&format!("userland/{}", arch.name), progress, |entry| {
+            // The last one is readelf, under the architecture's own name.
             let packages: Vec<String> = PACKAGES
                 .iter()
-                .map(|name| arch.release.name_of(name).to_owned())
-                // readelf, under the architecture's own name.
-                .chain([format!("binutils-{}", arch.triple.replace('_', "-"))])
-                .map(|name| format!("{name}:{}", arch.debian))
+                .chain(arch.release.added)
+                .copied()
+                .chain([&*format!("binutils-{}", arch.triple.replace('_', "-"))])
+                .map(|name| arch.release.name_of(name, arch.debian))
                 .collect();
             let root = debian::open_root(&cache, arch, &apt::host_architecture()?, progress)?;
             progress.phase(format!("user space for {arch}"), |_| root.unpack(&packages, entry))?;

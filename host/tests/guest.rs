@@ -297,7 +297,7 @@ fn a_refusal_has_its_reason(kernel: &Kernel) -> Result<()> {
 }
 
 fn a_qemu_that_does_not_start_says_why(kernel: &Kernel) -> Result<()> {
-    match run(&RunSpec { smp: 0, ..exec(kernel, "true") }) {
+    match run(&RunSpec { smp: 100_000, ..exec(kernel, "true") }) {
         Err(error) if error.to_string().contains("did not start") && error.to_string().contains("CPU") => {
             Ok(())
         }

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! `klp conform`: the conformance suites.
 
+mod queue;
+
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use klp_conformance::report::{CaseResult, Outcome, Report};
-use klp_conformance::{guest, kselftest, stage};
+use klp_conformance::stage;
 use klp_core::stated::Stage;
 use klp_host::kernel::KNOWN;
 use klp_host::kernel::Known;
-use klp_host::{ARCHES, Arch, Cache, Failure, Kernel, Progress};
+use klp_host::{ARCHES, Arch, Failure, Progress};
 
 use super::matrix;
 use crate::target::arch;
@@ -291,13 +290,17 @@ pub(crate) fn report(args: &Args, progress: &Progress) -> Result<Report> {
             report.results.extend(host_suite(arch, &args.case)?);
         }
     }
-    if args.wants(Suite::Guest) {
-        report.results.extend(kernel_suite(args, "guest", guest::run, progress)?);
-    }
-    if args.wants(Suite::Kselftest) {
-        report.results.extend(kernel_suite(args, "kselftest", kselftest::run, progress)?);
-    }
+    report.results.extend(on_kernels(std::slice::from_ref(args), progress)?);
     Ok(report)
+}
+
+/// Runs the suites that each of `runs` asks for on kernels, as many at once as the first one says.
+///
+/// # Errors
+///
+/// As [`report`].
+pub(crate) fn on_kernels(runs: &[Args], progress: &Progress) -> Result<Vec<CaseResult>> {
+    queue::run(runs, runs.first().map_or(1, |args| args.jobs.max(1)), progress)
 }
 
 /// Runs the host suite of one architecture.
@@ -312,87 +315,6 @@ fn host_suite(arch: &Arch, filters: &[String]) -> Result<Vec<CaseResult>> {
         entry.run_host(Some(filter), |result| results.push(result));
     }
     Ok(results)
-}
-
-/// A kernel on which a suite could not be run, as a failed case.
-fn not_run(suite: &str, (arch, known): (&Arch, &Known), error: &anyhow::Error) -> CaseResult {
-    CaseResult {
-        id: format!("{}0", &suite[..1].to_uppercase()),
-        name: "the modules build and the guest runs".to_owned(),
-        source: "cargo klp conform".to_owned(),
-        arch: arch.name.to_owned(),
-        kernel: Some(known.id.to_owned()),
-        outcome: Outcome::Failed(format!("{error:#}")),
-        duration: Duration::ZERO,
-        log: String::new(),
-    }
-}
-
-/// What is said of a suite that needs a kernel, and there is none of the architecture.
-fn no_kernel(suite: &str, arch: &Arch, why: &Failure) -> CaseResult {
-    CaseResult {
-        id: suite[..1].to_uppercase(),
-        name: format!("the {suite} suite"),
-        source: "cargo klp conform".to_owned(),
-        arch: arch.name.to_owned(),
-        kernel: None,
-        outcome: Outcome::Skipped(why.to_string()),
-        duration: Duration::ZERO,
-        log: String::new(),
-    }
-}
-
-/// How a suite is run on one kernel.
-type RunSuite = fn(&Kernel, &guest::Options<'_>, &Progress) -> Result<Vec<CaseResult>>;
-
-/// Runs the suite `name` on every kernel asked for, several at once.
-fn kernel_suite(args: &Args, name: &str, run: RunSuite, progress: &Progress) -> Result<Vec<CaseResult>> {
-    let targets = match (args.pairs(), args.without_kernels()) {
-        (Ok(targets), _) => targets,
-        // With the host suite this is no mistake of the user's.
-        (Err(failure), Some(arch)) if args.suite == Suite::All => {
-            return Ok(vec![no_kernel(name, arch, &failure)]);
-        }
-        (Err(failure), _) => return Err(failure.into()),
-    };
-    let cache = Cache::open()?;
-    let fetch =
-        |arch: &'static Arch, id: &str| -> Result<Kernel> { Known::by_id(id)?.fetch(&cache, arch, progress) };
-    let options = guest::Options {
-        filters: &args.case,
-        fetch: &fetch,
-        timeout: Duration::from_secs(args.timeout),
-        append: &args.append,
-        vmlinux: args.vmlinux.as_deref(),
-    };
-    let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, Result<Vec<CaseResult>>)>> = Mutex::default();
-    std::thread::scope(|scope| {
-        for _ in 0..args.jobs.clamp(1, targets.len()) {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((arch, known)) = targets.get(index) else { break };
-                    let results = fetch(arch, known.id)
-                        .and_then(|kernel| run(&kernel, &options, progress))
-                        .with_context(|| format!("the {name} suite on {arch} {}", known.id));
-                    done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((index, results));
-                }
-            });
-        }
-    });
-    let mut done = done.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    done.sort_by_key(|(index, _)| *index);
-    let mut all = Vec::new();
-    for (index, results) in done {
-        match results {
-            Ok(results) => all.extend(results),
-            // What this machine lacks is no fault of the kernel's.
-            Err(error) if klp_host::exit_status(&error) == 3 => return Err(error),
-            Err(error) => all.push(not_run(name, targets[index], &error)),
-        }
-    }
-    Ok(all)
 }
 
 #[cfg(test)]

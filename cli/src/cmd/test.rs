@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use klp_conformance::arch::{ARCHITECTURES, Entry};
 use klp_conformance::report::record::Record;
-use klp_conformance::report::{CaseResult, Counts, Outcome};
+use klp_conformance::report::{CaseResult, Counts, Outcome, Report};
 use klp_core::stated::Stage;
 use klp_host::{ARCHES, Progress};
 
@@ -59,20 +59,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     all.add(tests(&progress, "model checking", &mut model_checking())?);
     let keep = if args.record { Keep::Record } else { Keep::Compare(&recorded) };
     all.add(host_results(keep, &progress)?);
-    let done = || ARCHES.iter().filter(|arch| arch.reached == Some(Stage::PatchSites));
-    let mut newest = conform::Args::everything(Suite::Guest).of(done()).newest();
-    newest.case = GROUPS.iter().chain(&LONG_GROUPS).map(|group| (*group).to_owned()).collect();
-    all.add(suite(&newest, keep, &progress)?);
-    let mut older = conform::Args::everything(Suite::Guest).of(done()).older();
-    older.case = GROUPS.map(str::to_owned).to_vec();
-    all.add(suite(&older, keep, &progress)?);
-    let selftests = conform::Args::everything(Suite::Kselftest).of(done()).newest();
-    all.add(suite(&selftests, keep, &progress)?);
-    for arch in ARCHES {
-        if let Some(reached) = arch.reached.filter(|reached| *reached < Stage::PatchSites) {
-            all.add(suite(&conform::Args::of_port(arch, reached)?, keep, &progress)?);
-        }
-    }
+    all.add(tally(conform::on_kernels(&on_kernels()?, &progress)?, keep)?);
     eprint!("\n{}", progress.summary());
     // Once more, at the end: the report of a long run is often cut at its beginning.
     for failure in &all.failures {
@@ -83,6 +70,23 @@ pub(crate) fn run(args: Args) -> Result<()> {
         bail!("the tests did not pass");
     }
     Ok(())
+}
+
+/// What runs on kernels, what takes longest first: whoever runs the last one is alone with it.
+fn on_kernels() -> Result<Vec<conform::Args>> {
+    let done = || ARCHES.iter().filter(|arch| arch.reached == Some(Stage::PatchSites));
+    let mut newest = conform::Args::everything(Suite::Guest).of(done()).newest();
+    newest.case = GROUPS.iter().chain(&LONG_GROUPS).map(|group| (*group).to_owned()).collect();
+    let mut older = conform::Args::everything(Suite::Guest).of(done()).older();
+    older.case = GROUPS.map(str::to_owned).to_vec();
+    let selftests = conform::Args::everything(Suite::Kselftest).of(done()).newest();
+    let mut runs = vec![newest, older, selftests];
+    for arch in ARCHES {
+        if let Some(reached) = arch.reached.filter(|reached| *reached < Stage::PatchSites) {
+            runs.push(conform::Args::of_port(arch, reached)?);
+        }
+    }
+    Ok(runs)
 }
 
 /// What was run, and the names of what failed.
@@ -232,7 +236,7 @@ impl Keep<'_> {
 /// passed which is not skipped, or has been counted.
 fn host_results(keep: Keep<'_>, progress: &Progress) -> Result<Tally> {
     let Keep::Compare(_) = keep else {
-        return suite(&conform::Args::everything(Suite::Host), keep, progress);
+        return tally(conform::report(&conform::Args::everything(Suite::Host), progress)?.results, keep);
     };
     let of = |entry: &'static Entry| {
         entry.host_cases().into_iter().map(|case| case.unless_it_fails(entry.description))
@@ -245,9 +249,9 @@ fn host_results(keep: Keep<'_>, progress: &Progress) -> Result<Tally> {
     Ok(Tally { counts: Counts { failed: failures.len(), ..Counts::default() }, failures })
 }
 
-/// Runs cases on real kernels.
-fn suite(args: &conform::Args, keep: Keep<'_>, progress: &Progress) -> Result<Tally> {
-    let report = conform::report(args, progress)?;
+/// Says what failed and what was skipped, and keeps or compares what cases came to.
+fn tally(results: Vec<CaseResult>, keep: Keep<'_>) -> Result<Tally> {
+    let report = Report { results };
     let mut failures = keep.apply(&report.results)?;
     let mut counts = report.counts();
     counts.failed += failures.len();

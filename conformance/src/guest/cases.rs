@@ -6,6 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::is_named;
+
 /// One case, as its script's header describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
@@ -29,7 +31,7 @@ const CPUS: u32 = 2;
 impl Case {
     /// Whether a filter names the case: its id, or the beginning of it up to a dot (`G5` names `G5.1`).
     pub fn matches(&self, filter: &str) -> bool {
-        self.id == filter || self.id.strip_prefix(filter).is_some_and(|rest| rest.starts_with('.'))
+        is_named(&self.id, filter)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use anyhow::{Context, Result};
+use anyhow::{Error, Result};
 use klp_core::stated::Stage;
 use klp_host::kernel::Known;
 use klp_host::{ARCHES, Arch};
@@ -11,6 +11,7 @@ use klp_host::{ARCHES, Arch};
 use super::Outcome;
 use super::record::Record;
 use crate::stage::{self, Ids};
+use crate::table;
 
 /// What a stage proves, for the heads of the tables.
 fn capability(stage: Stage) -> &'static str {
@@ -43,7 +44,7 @@ struct Cell {
     passed: usize,
     failed: Vec<String>,
     skipped: usize,
-    unknown: Vec<String>,
+    unknown: usize,
 }
 
 impl<'a> Matrix<'a> {
@@ -149,7 +150,7 @@ impl<'a> Matrix<'a> {
                 Some(Outcome::Passed) => cell.passed += 1,
                 Some(Outcome::Failed(_)) => cell.failed.push(id.to_owned()),
                 Some(Outcome::Skipped(_)) => cell.skipped += 1,
-                None => cell.unknown.push(id.to_owned()),
+                None => cell.unknown += 1,
             }
         }
         cell
@@ -176,10 +177,10 @@ impl Row {
 impl Cell {
     /// The cell's text.
     fn mark(&self) -> String {
-        let all = self.passed + self.failed.len() + self.skipped + self.unknown.len();
+        let all = self.passed + self.failed.len() + self.skipped + self.unknown;
         if !self.failed.is_empty() {
             format!("✗ {}/{all}, fails: {}", self.passed, self.failed.join(" "))
-        } else if !self.unknown.is_empty() {
+        } else if self.unknown > 0 {
             format!("… {}/{all}", self.passed)
         } else if self.passed == 0 {
             format!("– 0/{all}")
@@ -196,10 +197,7 @@ impl Cell {
 /// The marks are not there.
 pub fn insert(document: &str, name: &str, block: &str) -> Result<String> {
     let (begin, end) = (format!("<!-- matrix: {name} -->\n"), format!("<!-- end of matrix: {name} -->"));
-    let context = || format!("expected the marks '{}' and '{end}', on lines of their own", begin.trim_end());
-    let (before, rest) = document.split_once(&begin).with_context(context)?;
-    let (_, after) = rest.split_once(&end).with_context(context)?;
-    Ok(format!("{before}{begin}\n{block}\n{end}{after}"))
+    table::replaced(document, &begin, &end, &format!("\n{block}\n")).map_err(Error::msg)
 }
 
 #[cfg(test)]

@@ -199,6 +199,17 @@ impl Stage {
         Ok(Stage { links: (links, patch.dir.clone()), dir })
     }
 
+    /// Has kbuild enter the stages of these modules when it works in `work`.
+    pub(super) fn together(work: &Path, names: &[&str]) -> Result<()> {
+        let dirs: String = names.iter().map(|name| format!(" {name}/")).collect();
+        write(&work.join("Kbuild"), &format!("obj-m :={dirs}\n"))
+    }
+
+    /// Removes the directory.
+    pub(super) fn remove(&self) -> Result<()> {
+        fs::remove_dir_all(&self.dir).with_context(|| format!("cannot remove {}", self.dir.display()))
+    }
+
     /// Where it is.
     pub(super) fn dir(&self) -> &Path {
         &self.dir

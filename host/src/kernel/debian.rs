@@ -38,13 +38,17 @@ pub struct Release {
     /// The release whose kbuild tools take the place of its own, which may need newer libraries than this machine has.
     tools: Option<&'static Release>,
     /// What is named otherwise than in the releases before it: the packages of programs and libraries for a guest.
-    pub(crate) renamed: &'static [(&'static str, &'static str)],
+    renamed: &'static [(&'static str, &'static str)],
+    /// What those programs need that the releases before it did not have, or not as a package of its own.
+    pub(crate) added: &'static [&'static str],
 }
 
 impl Release {
-    /// What the package that Debian 12 calls `name` is called.
-    pub(crate) fn name_of<'a>(&self, name: &'a str) -> &'a str {
-        self.renamed.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| new)
+    /// What apt calls the package that Debian 12 calls `name`, for the architecture that Debian calls `debian`.
+    pub(crate) fn name_of(&self, name: &str, debian: &str) -> String {
+        let name = self.renamed.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| new);
+        // One package for all architectures is renamed to that.
+        if name.contains(':') { name.to_owned() } else { format!("{name}:{debian}") }
     }
 }
 
@@ -55,6 +59,7 @@ pub static BOOKWORM: Release = Release {
     usr: "",
     tools: None,
     renamed: &[],
+    added: &[],
 };
 
 /// Debian 13. Its tools need glibc 2.38.
@@ -63,7 +68,8 @@ pub static TRIXIE: Release = Release {
     suites: &["trixie", "trixie-updates", "trixie-security"],
     usr: "usr/",
     tools: Some(&BOOKWORM),
-    renamed: &[("libssl3", "libssl3t64")],
+    renamed: &[("libssl3", "libssl3t64"), ("linux-libc-dev", "linux-libc-dev:all")],
+    added: &["libjansson4", "libsframe1"],
 };
 
 // What an entry of the cache is made of: links to what the packages name after their versions.

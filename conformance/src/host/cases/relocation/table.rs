@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! The table of relocation types in `docs/src/relocations.md`: what became of each one here, in and out of range.
 
-use std::env;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -9,10 +8,11 @@ use klp_core::Architecture;
 use klp_core::reloc::{ByWay, RelocError};
 use klp_core::slots::SlotArea;
 
-use super::{Object1, assemble, given, object, read, symbol};
+use super::{Object1, assemble, given, object, symbol};
 use crate::host::description::{Limits, RelocSample, bytes};
 use crate::host::toolchain::Toolchain;
 use crate::host::{Check, Description};
+use crate::table;
 
 /// What becomes of a relocation with this value.
 fn outcome<A: Architecture>(d: &Description, object: &Object1<'_>, value: i64) -> String {
@@ -77,7 +77,7 @@ fn row<A: Architecture>(
     ))
 }
 
-fn table<A: Architecture>(d: &'static Description) -> Result<String, String> {
+fn made<A: Architecture>(d: &'static Description) -> Result<String, String> {
     let tools = Toolchain::new(d)?;
     let by_gcc: Vec<u32> = object::types(d)?.into_iter().collect();
     let mut text = String::from(
@@ -94,18 +94,10 @@ fn table<A: Architecture>(d: &'static Description) -> Result<String, String> {
 
 /// The page has this architecture's table, as it is now. With `INSTA_UPDATE=always` it is written, as golden files are.
 pub(super) fn documented<A: Architecture>(d: &'static Description) -> Check {
-    let path = Path::new(d.files.relocations);
-    let page = String::from_utf8(read(path)?).map_err(|error| error.to_string())?;
-    let (start, end) = (format!("<!-- table: {} -->\n", d.name), "<!-- end of table -->\n");
-    let before = page.find(&start).ok_or_else(|| format!("no {start} in the page"))? + start.len();
-    let len = page[before..].find(end).ok_or("the table has no end")?;
-    let table = table::<A>(d)?;
-    if page[before..][..len] == table {
+    let table = made::<A>(d)?;
+    let start = format!("<!-- table: {} -->\n", d.name);
+    if table::is_in(Path::new(d.files.relocations), &start, "<!-- end of table -->\n", &table)? {
         return Ok(());
-    }
-    if env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
-        let page = [&page[..before], &table, &page[before + len..]].concat();
-        return std::fs::write(path, page).map_err(|error| error.to_string());
     }
     Err(format!(
         "the table of {} in {} is not what was found:\n{table}\nto write it: INSTA_UPDATE=always \
