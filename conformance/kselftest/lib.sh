@@ -42,6 +42,13 @@ kselftest() {
     expect "$(grep -c '^TEST: .* ok$' "$KLP_TMP/kselftest")" "$begun" "tests that passed in $1"
 }
 
+# kernel_has FUNCTION MODULE: skips the case if the selftests' MODULE patches FUNCTION and the kernel has none of that name. What a
+# system call's function is called depends on the architecture, and the module knows some of them.
+kernel_has() {
+    strings "$SELFTESTS/test_modules/$2.ko" 2>/dev/null | grep -qx "$1" || return 0
+    grep -q " $1\$" /proc/kallsyms || skip "the kernel has no $1, which its selftests' $2.ko patches: it does not know this architecture"
+}
+
 # kpatch_says PATTERN ARGUMENT...: kpatch succeeds with these arguments, and a line of what it says matches.
 kpatch_says() {
     pattern=$1

@@ -58,7 +58,7 @@ pub(crate) struct Args {
     timeout: u64,
     /// More kernel arguments for the guests; some cases look for theirs, such as klp_cycles=1000
     #[arg(long, value_name = "KERNEL_ARGS", default_value = "", allow_hyphen_values = true)]
-    append: String,
+    pub(crate) append: String,
     /// The vmlinux with its symbols of the one kernel that is named, for case G13.5
     #[arg(long, value_name = "FILE")]
     vmlinux: Option<PathBuf>,

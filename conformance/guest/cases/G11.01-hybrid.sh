@@ -2,6 +2,7 @@
 # id: G11.1
 # name: the hybrid model: ten calls, and a pair that changes together, are never mixed in one system call, their callers patched too
 # source: reference/2014-consistency-models.txt, LEAVE_PATCHED_SET and SWITCH_THREAD; Documentation/livepatch/livepatch.rst, 3 Consistency model
+# timeout: 180
 # cpus: 4
 . "${KLP_LIB%/*}/transitions.sh"
 load test_universe

@@ -5,4 +5,5 @@
 # timeout: 600
 
 . /klp/kselftest.sh
+kernel_has sys_getpid test_klp_syscall
 kselftest test-livepatch.sh
