@@ -289,7 +289,7 @@ pub static ARCHES: &[Arch] = &[
         gcc_package: Some("gcc-riscv64-linux-gnu"),
         kernels: &["debian-6.12"],
         release: &TRIXIE,
-        reached: Some(Stage::Unwinding),
+        reached: Some(Stage::PatchSites),
         facts: Facts::of::<Riscv64>(),
         room: Err(
             "gcc for riscv64 leaves NOPs of two bytes at a function's entry, and a branch over more than one of them cannot be written \

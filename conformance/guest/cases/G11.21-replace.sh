@@ -2,6 +2,7 @@
 # id: G11.21
 # name: a cumulative patch takes the place of two in one transition: nothing is ever mixed
 # source: Documentation/livepatch/cumulative-patches.rst; Documentation/livepatch/livepatch.rst, 5.3 Replacing
+# timeout: 180
 # cpus: 4
 . "${KLP_LIB%/*}/transitions.sh"
 load test_universe
