@@ -64,9 +64,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let keep = if args.record { Keep::Record } else { Keep::Compare(&recorded) };
     all.add(host_results(keep, &progress)?);
     let mut runs = on_kernels()?;
-    if let Keep::Compare(_) = keep {
-        runs.iter_mut().for_each(|args| args.append = LESS_OFTEN.to_owned());
-    }
+    runs.iter_mut().for_each(|args| args.append = LESS_OFTEN.to_owned());
     all.add(tally(conform::on_kernels(&runs, &progress)?, keep)?);
     eprint!("\n{}", progress.summary());
     // Once more, at the end: the report of a long run is often cut at its beginning.
