@@ -12,6 +12,8 @@
 # klp-patchable := N,M first: its functions get room for slots of their own, in place of ftrace's sites (docs/src/slots.md, "Room at
 # functions"). Two numbers, as -fpatchable-function-entry or -mhotpatch take them.
 
+include $(KLP_KMOD)/arch.mk
+
 ifneq ($(klp-kernel-livepatch),y)
 LINUXINCLUDE := -I$(KLP_KMOD)/include $(LINUXINCLUDE)
 endif
@@ -26,28 +28,18 @@ include $(KLP_KMOD)/rust.mk
 endif
 
 ifneq ($(klp-patchable),)
-klp-comma := ,
-klp-numbers := $(subst $(klp-comma), ,$(klp-patchable))
+klp-numbers := $(subst $(comma), ,$(klp-patchable))
 klp-1 := $(word 1,$(klp-numbers))
 klp-2 := $(word 2,$(klp-numbers))
-klp-patchable-arm64 := -fpatchable-function-entry=$(klp-patchable) -falign-functions=8
-klp-patchable-s390 := -mhotpatch=$(klp-patchable)
-# A NOP of one byte more than once cannot be exchanged for a branch under CPUs that execute it. What gcc makes for ftrace is one
-# NOP of five bytes, and without the list of them ftrace does not know.
-klp-patchable-x86 := -pg -mfentry -mnop-mcount -fpatchable-function-entry=$(klp-2),$(klp-2) -falign-functions=8
-klp-ftrace-x86 := -mrecord-mcount
-klp-ftrace-flags := $(or $(klp-ftrace-$(SRCARCH)),$(CC_FLAGS_FTRACE))
-ifeq ($(klp-patchable-$(SRCARCH)),)
+ifeq ($(klp-arch-room),)
 $(error klp-patchable: with the compilers for $(SRCARCH) functions cannot have slots of their own, see docs/src/slots.md)
 endif
-ifeq ($(SRCARCH),x86)
-ifneq ($(shell expr $(klp-1) - $(klp-2)),5)
-$(error klp-patchable: on x86 five bytes are needed at the entry, N - M = 5 in $(klp-patchable))
+ifneq ($(klp-arch-room-against),)
+$(error klp-patchable: $(klp-arch-room-against) in $(klp-patchable))
 endif
-endif
-ccflags-remove-y += $(klp-ftrace-flags)
-ccflags-y += $(klp-patchable-$(SRCARCH))
-asflags-y += -DKLP_PATCHABLE_1=$(klp-1) -DKLP_PATCHABLE_2=$(klp-2)
+ccflags-remove-y += $(or $(klp-arch-room-instead),$(CC_FLAGS_FTRACE))
+ccflags-y += $(klp-arch-room)
+asflags-y += -DKLP_BEFORE=$(klp-arch-room-before) -DKLP_AFTER=$(klp-arch-room-after) -DKLP_SECTION=$(or $(klp-arch-room-section),.text)
 override CC := $(KLP_KMOD)/cc-patchable $(CC)
 $(klp-module)-y += klp_patchable.o
 

@@ -1,87 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 # How a crate becomes an object of a kernel module: $(obj)/klp_rust.o
 #
-# In: KLP_KMOD, klp-crate (the package's name), klp-crate-dir (where its Cargo.toml is); klp-crate-root: a patch's crate
+# In: KLP_KMOD and what arch.mk sets; klp-crate (the package's name), klp-crate-dir (where its Cargo.toml is); klp-crate-root: a patch's crate
 # root, for which the Cargo.toml is written here.
 #
-# Flags follow the target's .config: what gcc is told by arch/*/Makefile for a kernel configured so, rustc is told here.
+# Flags follow the target's .config: what gcc is told by arch/*/Makefile for a kernel configured so, rustc is told by the
+# architecture's build.mk.
 
 CARGO ?= cargo
 
-klp-target-x86 := x86_64-unknown-none
-klp-target-arm64 := aarch64-unknown-none-softfloat
-klp-target-powerpc := powerpc64le-unknown-linux-gnu
-klp-target-s390 := s390x-unknown-none-softfloat
-klp-target-riscv := riscv64imac-unknown-none-elf
-klp-target := $(or $(klp-target-$(SRCARCH)),$(error no Rust target is known for the architecture '$(SRCARCH)'))
-
-klp-rustflags := --cfg=klp_module -Crelocation-model=static -Zunstable-options -Cpanic=immediate-abort
-
-# x86-64 psABI §3.5.1, "kernel code model"; the red zone is clobbered by interrupts. Floating point is off in the target.
-klp-rustflags-x86 := -Ccode-model=kernel -Cno-redzone=y -Zdirect-access-external-data=y -Zplt=y
-ifneq ($(CONFIG_MITIGATION_RETPOLINE)$(CONFIG_RETPOLINE),)
-klp-rustflags-x86 += -Zretpoline-external-thunk=y -Zindirect-branch-cs-prefix=y -Cjump-tables=n
-endif
-ifneq ($(CONFIG_MITIGATION_RETHUNK)$(CONFIG_RETHUNK),)
-klp-rustflags-x86 += -Zfunction-return=thunk-extern
-endif
-ifneq ($(CONFIG_MITIGATION_SLS)$(CONFIG_SLS),)
-# LLVM features that rustc has no option for: they need a target description of their own, which lists all of them.
-klp-target-features := -mmx,-sse,-sse2,-sse3,-ssse3,-sse4.1,-sse4.2,-avx,-avx2,+soft-float,+harden-sls-ijmp,+harden-sls-ret
-endif
-ifneq ($(CONFIG_X86_KERNEL_IBT),)
-klp-rustflags-x86 += -Zcf-protection=branch -Cjump-tables=n
-endif
-ifneq ($(CONFIG_FUNCTION_PADDING_BYTES),)
-ifneq ($(CONFIG_CALL_PADDING),)
-klp-rustflags-x86 += -Zpatchable-function-entry=$(CONFIG_FUNCTION_PADDING_BYTES),$(CONFIG_FUNCTION_PADDING_BYTES)
-endif
-endif
-ifneq ($(CONFIG_FRAME_POINTER),)
-klp-rustflags-x86 += -Cforce-frame-pointers=y
-endif
-
-# Frame records everywhere (CONFIG_FRAME_POINTER is always on); AAPCS64 §6.4.6.
-klp-rustflags-arm64 := -Cforce-frame-pointers=y
-ifneq ($(CONFIG_ARM64_BTI_KERNEL),)
-klp-rustflags-arm64 += -Zbranch-protection=bti,pac-ret
-else ifneq ($(CONFIG_ARM64_PTR_AUTH_KERNEL),)
-klp-rustflags-arm64 += -Zbranch-protection=pac-ret
-endif
-ifneq ($(CONFIG_SHADOW_CALL_STACK),)
-klp-rustflags-arm64 += -Zfixed-x18 -Zsanitizer=shadow-call-stack
-endif
-
-# No floating point, no vectors; the back chain is always there (ELFv2 ABI §2.2.3).
-klp-rustflags-powerpc := -Ctarget-cpu=pwr8
-ifeq ($(SRCARCH),powerpc)
-klp-target-features := -altivec,-vsx,-hard-float
-endif
-
-# -msoft-float -mbackchain -mpacked-stack. As with SLS on x86, rustc has no options for the first two; for the third not even
-# a feature, see rustc-packed-stack.
-ifeq ($(SRCARCH),s390)
-klp-target-features := +soft-float,-vector,+backchain
-# As with gcc's -fPIC, the addresses of other objects' symbols are read from memory: vmlinux may be further away than LARL reaches.
-klp-rustflags-s390 := --cfg=klp_packed_stack -Zdirect-access-external-data=n
-klp-rustc-wrapper := RUSTC_WRAPPER=$(KLP_KMOD)/rustc-packed-stack
-klp-check-frames = && $(OBJDUMP) -d $@ | $(AWK) -f $(KLP_KMOD)/packed-stack.awk
-endif
-
-# As -mcmodel=medany: a module lies within 2 GiB of itself and of vmlinux (psABI, "Code models"). Frame records as gcc's, one
-# for every function.
-klp-rustflags-riscv := -Ccode-model=medium -Cforce-frame-pointers=y
-
-klp-rustflags += $(klp-rustflags-$(SRCARCH))
+klp-target := $(or $(klp-arch-target),$(error no Rust target is known for the architecture '$(SRCARCH)': expected klp-arch-target in $(klp-arch)/build.mk))
+klp-rustflags := --cfg=klp_module -Crelocation-model=static -Zunstable-options -Cpanic=immediate-abort $(klp-arch-rustflags)
 KLP_RUST_TARGET_DIR ?= $(abspath $(obj))/rust-target
 
-ifneq ($(klp-target-features),)
+ifneq ($(klp-arch-features),)
 klp-target-json := $(KLP_RUST_TARGET_DIR)/$(klp-target)-hardened.json
 klp-target-args := --target $(klp-target-json) $(if $(shell env -u MAKEFLAGS -u MFLAGS RUSTC_BOOTSTRAP=1 $(CARGO) -Zhelp 2>/dev/null | grep json-target-spec),-Zjson-target-spec)
-$(klp-target-json): $(KLP_KMOD)/rust.mk
+$(klp-target-json): $(KLP_KMOD)/rust.mk $(klp-arch)/build.mk
 	@mkdir -p $(@D)
 	@env -u MAKEFLAGS -u MFLAGS RUSTC_BOOTSTRAP=1 rustc -Zunstable-options --print target-spec-json --target $(klp-target) | \
-		sed '/"features":/d; s/^{$$/{\n  "features": "$(klp-target-features)",/' > $@.tmp.$$$$ && mv $@.tmp.$$$$ $@
+		sed '/"features":/d; s/^{$$/{\n  "features": "$(klp-arch-features)",/' > $@.tmp.$$$$ && mv $@.tmp.$$$$ $@
 else
 klp-target-args := --target $(klp-target)
 endif
@@ -108,7 +46,7 @@ klp-cargo-lib = $(KLP_RUST_TARGET_DIR)/$(basename $(notdir $(or $(klp-target-jso
 # unstable.
 quiet_cmd_klp_cargo = CARGO [M] $@
       cmd_klp_cargo = mkdir -p $(KLP_RUST_TARGET_DIR) && flock $(KLP_RUST_TARGET_DIR)/.klp-lock sh -ec ' \
-	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL RUSTC_BOOTSTRAP=1 RUSTFLAGS="$(klp-rustflags)" $(klp-rustc-wrapper) \
+	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL RUSTC_BOOTSTRAP=1 RUSTFLAGS="$(klp-rustflags)" $(klp-arch-wrapper) \
 	$(CARGO) rustc --quiet --manifest-path $(klp-cargo-toml) --lib --crate-type staticlib --profile kernel \
 	$(klp-target-args) --target-dir $(KLP_RUST_TARGET_DIR) -Zbuild-std=core,compiler_builtins; \
 	cmp -s $(klp-cargo-lib) $@ || cp $(klp-cargo-lib) $@'
@@ -126,7 +64,7 @@ quiet_cmd_klp_rust = LD [M]  $@
 	$(OBJCOPY) --wildcard $(foreach section,.eh_frame .note.GNU-stack .comment .llvm* __patchable_function_entries,\
 		--remove-section='$(section)' --remove-section='.rela$(section)') \
 		$(addprefix --keep-global-symbol=,$(klp-roots) cleanup_module) $@.tmp $@ && \
-	rm -f $@.tmp $@.a$(if $(cmd_objtool),$(cmd_objtool) --link) $(klp-check-frames)
+	rm -f $@.tmp $@.a$(if $(cmd_objtool),$(cmd_objtool) --link) $(klp-arch-check)
 
 $(obj)/klp_rust.o: $(klp-staticlib) FORCE
 	$(call if_changed,klp_rust)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use klp_host::kernel::Known;
-use klp_host::{ARCHES, Arch, Cache, Kernel, Progress};
+use klp_host::{Arch, Cache, Kernel, Progress, arches};
 
 /// A kernel: one that can be fetched, or one of the user's own.
 #[derive(clap::Args, Debug)]
@@ -42,7 +42,7 @@ impl Target {
 
 /// Parses `--arch`.
 pub(crate) fn arch(name: &str) -> Result<&'static Arch, String> {
-    let names: Vec<&str> = ARCHES.iter().map(|arch| arch.name).collect();
+    let names: Vec<&str> = arches().iter().map(|arch| arch.name).collect();
     Arch::by_name(name).ok_or_else(|| format!("expected one of {}", names.join(", ")))
 }
 

@@ -14,6 +14,7 @@
         kernels: &[],
         release: &BOOKWORM,
         reached: None,
+        repository: __repository__,
         facts: Facts::of::<__Type__>(),
         // Fact::Room
         room: patchable::UNSTATED,

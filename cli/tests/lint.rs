@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use klp_host::kernel::Known;
-use klp_host::{ARCHES, Arch, kbuild};
+use klp_host::{Arch, kbuild};
 use klp_patch::abi::KlpRelocations;
 use object::{Object, ObjectSection};
 use serde_json::Value;
@@ -18,7 +18,7 @@ fn kernel(arch: &Arch) -> Option<&'static str> {
 
 /// The architectures that have a kernel.
 fn arches() -> impl Iterator<Item = &'static Arch> {
-    ARCHES.iter().filter(|arch| kernel(arch).is_some())
+    klp_host::arches().iter().copied().filter(|arch| kernel(arch).is_some())
 }
 
 fn klp(arch: &Arch, command: &str, args: &[&Path]) -> Output {

@@ -28,7 +28,8 @@ fn new_arch(args: &[&str]) -> Output {
 /// the one that it was copied from.
 fn cargo(dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO"));
-    command.args(args).args(["--offline", "--target-dir"]).arg(scratch("target"));
+    // Before what is for the program that cargo runs.
+    command.args(&args[..1]).args(["--offline", "--target-dir"]).arg(scratch("target")).args(&args[1..]);
     // Compiling takes the time here.
     command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "0").env("CARGO_PROFILE_DEV_DEBUG", "0");
     command.current_dir(dir).stdin(Stdio::null()).output().expect("cargo starts")
@@ -152,10 +153,10 @@ fn a_new_architecture_compiles_and_lists_what_is_unstated() {
 
 /// klp.ko, for an architecture that states nothing.
 fn klp_ko_is_not_built_on_it(workspace: &Path) {
-    let path = workspace.join("kmod/src/lib.rs");
+    let path = workspace.join("arches/src/lib.rs");
     let source = fs::read_to_string(&path).expect("source");
-    let picks = source.lines().map(|line| match line.trim_start().starts_with("use klp_arches::") {
-        true => "        use klp_arches::Demo64 as Native;",
+    let picks = source.lines().map(|line| match line.ends_with(" as Native;") {
+        true => "        pub use klp_arch_demo64::Demo64 as Native;",
         false => line,
     });
     fs::write(&path, picks.collect::<Vec<_>>().join("\n")).expect("written");
@@ -172,16 +173,18 @@ fn a_porters_own_repository_lists_the_same_and_what_was_struck_too_early() {
     fs::remove_dir_all(&dir).expect("removed");
     let out = dir.to_str().expect("UTF-8");
     succeed(&new_arch(&["demo64", "--out", out]));
-    let formatted = Command::new(env!("CARGO")).args(["fmt", "--check"]).current_dir(&dir).output();
+    let formatted = Command::new(env!("CARGO")).args(["fmt", "--all", "--check"]).current_dir(&dir).output();
     succeed(&formatted.expect("cargo starts"));
     lists_what_is_unstated(&cargo(&dir, &["test", "--no-fail-fast"]));
+    its_klp_knows_it(&dir);
+    klp_ko_is_compiled_for_it(&dir);
 
     // The list is empty, and nothing is stated.
     let path = dir.join("src/lib.rs");
     let source = fs::read_to_string(&path).expect("source");
     let struck: Vec<&str> = source.lines().filter(|line| !line.starts_with("        Fact::")).collect();
     fs::write(&path, struck.join("\n")).expect("written");
-    let output = cargo(&dir, &["test", "--no-fail-fast", "--test", "conformance"]);
+    let output = cargo(&dir, &["test", "--no-fail-fast", "--package", "klp-demo64", "--test", "conformance"]);
     assert_eq!(output.status.code(), Some(101), "{}", text(&output.stderr));
     let (failed, passed) = (results(&output, "FAILED"), results(&output, "ok"));
     for fact in [
@@ -207,6 +210,60 @@ fn a_porters_own_repository_lists_the_same_and_what_was_struck_too_early() {
     }
 }
 
+/// The command of a porter's repository has the architecture beside the SDK's, and keeps what it came to there.
+fn its_klp_knows_it(dir: &Path) {
+    let klp = |args: &[&str]| cargo_run(dir, args);
+    let listed = klp(&["kernel", "list"]);
+    succeed(&listed);
+    assert!(text(&listed.stdout).contains("s390"), "{}", text(&listed.stdout));
+    let none = klp(&["kernel", "list", "--arch", "demo64"]);
+    assert_eq!(none.status.code(), Some(2));
+    assert!(text(&none.stderr).contains("no kernel of demo64 is known"), "{}", text(&none.stderr));
+    let unknown = klp(&["kernel", "list", "--arch", "sparc"]);
+    assert!(text(&unknown.stderr).contains("expected one of demo64, x86_64, "), "{}", text(&unknown.stderr));
+
+    let output = klp(&["conform", "--arch", "demo64", "--stage", "recognise", "--suite", "host", "--record"]);
+    let stdout = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{stdout}{}", text(&output.stderr));
+    assert!(stdout.contains("failed: demo64 host H0.1 "), "{stdout}");
+    assert!(stdout.contains("stage recognise: not yet"), "{stdout}");
+    let results = fs::read_to_string(dir.join("results.txt")).expect("recorded in the repository");
+    assert!(results.contains("[demo64 host]\nfailed H0.1: "), "{results}");
+    let readme = fs::read_to_string(dir.join("README.md")).expect("the matrix is there");
+    assert!(readme.contains("### demo64\n") && !readme.contains("x86_64"), "{readme}");
+    succeed(&klp(&["matrix", "--check"]));
+    let other = klp(&["conform", "--arch", "s390", "--suite", "host", "--record"]);
+    assert_eq!(other.status.code(), Some(2), "{}", text(&other.stderr));
+    assert!(
+        text(&other.stderr).contains("results of s390 are recorded in the SDK's"),
+        "{}",
+        text(&other.stderr)
+    );
+    let new = klp(&["new-arch", "demo65"]);
+    assert_eq!(new.status.code(), Some(2));
+    assert!(text(&new.stderr).contains("expected --out DIR"), "{}", text(&new.stderr));
+}
+
+fn cargo_run(dir: &Path, args: &[&str]) -> Output {
+    cargo(dir, &[&["run", "--quiet", "--package", "klp-demo64", "--bin", "klp", "--"], args].concat())
+}
+
+/// The manifest of a porter's repository compiles the SDK's kernel half for the porter's architecture: it is refused as long as facts
+/// are missing, and only for that.
+fn klp_ko_is_compiled_for_it(dir: &Path) {
+    let check = || cargo(dir, &["check", "--package", "klp-kmod"]);
+    let refused = text(&check().stderr);
+    assert!(refused.contains("--suite host --case H0"), "{refused}");
+    assert_eq!(refused.matches("error[").count(), 1, "another error: {refused}");
+    let path = dir.join("src/lib.rs");
+    let source = fs::read_to_string(&path).expect("source");
+    let struck: Vec<&str> = source.lines().filter(|line| !line.starts_with("        Fact::")).collect();
+    fs::write(&path, struck.join("\n")).expect("written");
+    let output = check();
+    fs::write(&path, source).expect("written");
+    succeed(&output);
+}
+
 #[test]
 fn what_is_refused_changes_nothing() {
     let dir = scratch("refused");
@@ -217,7 +274,6 @@ fn what_is_refused_changes_nothing() {
         "arches/src/lib.rs",
         "host/src/arch.rs",
         "conformance/src/host/arch.rs",
-        "kmod/src/lib.rs",
     ];
     for file in files {
         let to = dir.join(file);

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use klp_host::guest::{Added, Job, MODULE_DIR};
 use klp_host::kbuild::{self, Options};
-use klp_host::kernel::{KNOWN, Known};
+use klp_host::kernel::Known;
 use klp_host::qemu::{self, RunSpec, Silent};
-use klp_host::{ARCHES, Arch, Cache, Kernel, Progress};
+use klp_host::{Arch, Cache, Kernel, Progress, arches};
 
 fn main() -> Result<()> {
     // cargo bench passes --bench.
@@ -27,9 +27,9 @@ fn main() -> Result<()> {
         "| kernel | unpatched | callback | direct | slot | kernel's own livepatch | klp.ko text | klp.ko | build cold | build warm |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
-    for known in KNOWN {
+    for known in Known::all() {
         let is_wanted = |arch: &Arch| wanted.is_empty() || wanted.iter().any(|name| name == arch.name);
-        for arch in ARCHES.iter().filter(|arch| known.is_of(arch) && is_wanted(arch)) {
+        for arch in arches().iter().copied().filter(|arch| known.is_of(arch) && is_wanted(arch)) {
             let kernel = known.fetch(&cache, arch, &progress)?;
             println!("{}", row(known, &kernel, &progress)?);
         }

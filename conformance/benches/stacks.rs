@@ -11,9 +11,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use klp_host::guest::{Added, Job, MODULE_DIR};
 use klp_host::kbuild::{self, Built, Options};
-use klp_host::kernel::KNOWN;
+use klp_host::kernel::Known;
 use klp_host::qemu::{self, RunSpec, Silent};
-use klp_host::{ARCHES, Arch, Cache, Kernel, Progress};
+use klp_host::{Arch, Cache, Kernel, Progress, arches};
 
 /// How many walks of each kernel are compared.
 const WALKS: u32 = 120_000;
@@ -28,16 +28,18 @@ fn main() -> Result<()> {
     // cargo bench passes --bench.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     for name in &wanted {
-        let known = KNOWN.iter().any(|known| known.id == name);
+        let known = Known::all().iter().any(|known| known.id == name);
         ensure!(known || Arch::by_name(name).is_some(), "there is no architecture or kernel '{name}'");
     }
     let progress = Progress::new();
     let cache = Cache::open()?;
-    let any_kernel = !wanted.iter().any(|name| KNOWN.iter().any(|known| known.id == name));
+    let any_kernel = !wanted.iter().any(|name| Known::all().iter().any(|known| known.id == name));
     let any_arch = !wanted.iter().any(|name| Arch::by_name(name).is_some());
     let named = |name: &str| wanted.iter().any(|wanted| wanted == name);
-    for known in KNOWN.iter().filter(|known| any_kernel || named(known.id)) {
-        for arch in ARCHES.iter().filter(|arch| known.is_of(arch) && (any_arch || named(arch.name))) {
+    for known in Known::all().iter().filter(|known| any_kernel || named(known.id)) {
+        for arch in
+            arches().iter().copied().filter(|arch| known.is_of(arch) && (any_arch || named(arch.name)))
+        {
             let kernel = known.fetch(&cache, arch, &progress)?;
             let out = kbuild::target_dir().join(format!("bench/stacks-{}-{}", arch.name, known.id));
             let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/modules/test_stacks");

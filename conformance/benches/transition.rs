@@ -13,9 +13,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use klp_host::guest::{Added, Job, MODULE_DIR};
 use klp_host::kbuild::{self, Built, Options};
-use klp_host::kernel::{KNOWN, Known};
+use klp_host::kernel::Known;
 use klp_host::qemu::{self, RunSpec, Silent};
-use klp_host::{ARCHES, Arch, Cache, Kernel, Progress};
+use klp_host::{Arch, Cache, Kernel, Progress, arches};
 
 /// How many tasks sleep beside the guest's own.
 const SLEEPERS: [u32; 3] = [100, 1_000, 5_000];
@@ -50,17 +50,19 @@ fn main() -> Result<()> {
     // cargo bench passes --bench.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     for name in &wanted {
-        let known = KNOWN.iter().any(|known| known.id == name);
+        let known = Known::all().iter().any(|known| known.id == name);
         ensure!(known || Arch::by_name(name).is_some(), "there is no architecture or kernel '{name}'");
     }
     let progress = Progress::new();
     let cache = Cache::open()?;
     let named = |name: &str| wanted.iter().any(|wanted| wanted == name);
-    let any_kernel = !KNOWN.iter().any(|known| named(known.id));
-    let any_arch = !ARCHES.iter().any(|arch| named(arch.name));
+    let any_kernel = !Known::all().iter().any(|known| named(known.id));
+    let any_arch = !arches().iter().any(|arch| named(arch.name));
     let mut kernels = Vec::new();
-    for known in KNOWN.iter().filter(|known| any_kernel || named(known.id)) {
-        for arch in ARCHES.iter().filter(|arch| known.is_of(arch) && (any_arch || named(arch.name))) {
+    for known in Known::all().iter().filter(|known| any_kernel || named(known.id)) {
+        for arch in
+            arches().iter().copied().filter(|arch| known.is_of(arch) && (any_arch || named(arch.name)))
+        {
             kernels.push(Figures::measure(known, arch, &cache, &progress)?);
         }
     }

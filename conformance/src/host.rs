@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn numbers_and_names_are_unique() {
-        let cases = crate::arch::ARCHITECTURES[0].host_cases();
+        let cases = crate::arch::architectures()[0].host_cases();
         for (i, case) in cases.iter().enumerate() {
             let other = cases[..i].iter().find(|other| other.id == case.id || other.name == case.name);
             assert!(other.is_none(), "{} {}", case.id, case.name);
@@ -193,16 +193,16 @@ mod tests {
     #[test]
     fn every_architecture_has_the_same_cases() {
         let list = |i: usize| -> Vec<_> {
-            crate::arch::ARCHITECTURES[i].host_cases().iter().map(|case| (case.id, case.name)).collect()
+            crate::arch::architectures()[i].host_cases().iter().map(|case| (case.id, case.name)).collect()
         };
-        for i in 1..crate::arch::ARCHITECTURES.len() {
-            assert_eq!(list(0), list(i), "{}", crate::arch::ARCHITECTURES[i].name);
+        for i in 1..crate::arch::architectures().len() {
+            assert_eq!(list(0), list(i), "{}", crate::arch::architectures()[i].name);
         }
     }
 
     #[test]
     fn a_panic_is_a_failure_and_a_skip_is_no_pass() {
-        let description = crate::arch::ARCHITECTURES[0].description;
+        let description = crate::arch::architectures()[0].description;
         let panics = Case::new("H0.1", "panics", "none", |_| panic!("out of {}", "cheese"));
         assert_eq!(panics.run(description).outcome, Outcome::Failed("panicked: out of cheese".to_owned()));
         let skipped = panics.only_if(false, "no cheese shop");

@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use klp_core::stated::{Fact, Stage};
-use klp_host::ARCHES;
+use klp_host::arches;
 
-use crate::arch::ARCHITECTURES;
+use crate::arch::architectures;
 use crate::guest::cases;
 use crate::{is_named, table};
 
@@ -22,7 +22,7 @@ fn guide() -> PathBuf {
 }
 
 fn host_cases() -> Vec<&'static str> {
-    let cases = ARCHITECTURES[0].host_cases();
+    let cases = architectures()[0].host_cases();
     cases.iter().filter(|case| case.fact.is_none()).map(|case| case.id).collect()
 }
 
@@ -91,17 +91,13 @@ fn unwind_tests(dir: &Path) -> usize {
 fn sizes() -> String {
     let workspace = workspace();
     let mut rows: Vec<(&str, Vec<usize>)> = Vec::new();
-    for arch in ARCHES {
+    for arch in arches() {
         let own = workspace.join(format!("arch-{}/src", arch.name));
         let tests = unwind_tests(&own.join("unwind"));
         let unwind = lines(&own.join("unwind.rs")) + lines(&own.join("unwind")) - tests;
         let description = workspace.join("conformance/src/host/arch").join(arch.name);
-        let shim = workspace.join("kmod/shim");
-        let others: usize = ["direct_", "direct_stub_", "slot_", "return_stub_"]
-            .iter()
-            .flat_map(|prefix| [".c", ".S"].map(|suffix| format!("{prefix}{}{suffix}", arch.srcarch)))
-            .map(|name| lines(&shim.join(name)))
-            .sum();
+        let kmod = workspace.join("kmod/arch").join(arch.srcarch);
+        let (shim, build) = (lines(&kmod.join("shim.h")), lines(&kmod.join("build.mk")));
         for (file, count) in [
             ("`lib.rs`", lines(&own.join("lib.rs"))),
             ("`ftrace.rs`", lines(&own.join("ftrace.rs"))),
@@ -111,8 +107,9 @@ fn sizes() -> String {
             ("tests in `unwind/`", tests),
             ("the crate", lines(&own)),
             ("its description", lines(&description) + lines(&description.with_extension("rs"))),
-            ("`kmod/shim/arch/SRCARCH.h`", lines(&shim.join(format!("arch/{}.h", arch.srcarch)))),
-            ("others in `kmod/shim`", others),
+            ("`kmod/arch/SRCARCH/shim.h`", shim),
+            ("`build.mk` there", build),
+            ("others there", lines(&kmod) - shim - build),
         ] {
             match rows.iter_mut().find(|(name, _)| *name == file) {
                 Some((_, counts)) => counts.push(count),
@@ -120,7 +117,7 @@ fn sizes() -> String {
             }
         }
     }
-    let names: Vec<&str> = ARCHES.iter().map(|arch| arch.name).collect();
+    let names: Vec<&str> = arches().iter().map(|arch| arch.name).collect();
     let mut table = format!("| lines | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
     for (file, counts) in rows {
         let counts = counts.iter().map(|&count| if count == 0 { "–".to_owned() } else { count.to_string() });

@@ -13,7 +13,7 @@ use std::env;
 use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;
-use klp_conformance::arch::{ARCHITECTURES, Entry};
+use klp_conformance::arch::{Entry, architectures};
 use klp_conformance::host::damage::values;
 use klp_conformance::host::stack::Sample;
 use klp_core::Addr;
@@ -73,7 +73,7 @@ const DEPTHS: [usize; 4] = [1, 2, 4, 8];
 static ARCH: LazyLock<&Entry> = LazyLock::new(|| {
     let name = env::var("KLP_ARCH").unwrap_or_default();
     Entry::by_name(&name).unwrap_or_else(|| {
-        let names: Vec<&str> = ARCHITECTURES.iter().map(|entry| entry.name).collect();
+        let names: Vec<&str> = architectures().iter().map(|entry| entry.name).collect();
         panic!("KLP_ARCH is '{name}': expected one of {}", names.join(", "))
     })
 });

@@ -2,18 +2,20 @@
 //! The names one architecture goes by, in one table.
 //!
 //! The kernel, Debian, the GNU toolchain, QEMU and rustc each have their own name for the same machine. Everything on
-//! the host side takes the name it needs from [`ARCHES`]; nothing derives one name from another.
+//! the host side takes the name it needs from [`arches`]; nothing derives one name from another.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use klp_arches::{Arm64, Ppc64, Riscv64, S390, X86_64};
 use klp_core::stated::{Fact, Stage};
 
-use crate::Facts;
 use crate::dump::mmu::{self, PageTables};
-use crate::kernel::debian::{BOOKWORM, Release, TRIXIE};
+use crate::kernel::debian::{BOOKWORM, DEBIAN_6_1, DEBIAN_6_12, Known, Release, TRIXIE};
 use crate::lint::hardening::{self, Hardening};
 use crate::patchable::Room;
+use crate::{Facts, Failure};
 
 /// One architecture: its names, how QEMU runs a stock kernel of it, and what host tools know of it beside what its crate
 /// states.
@@ -39,14 +41,17 @@ pub struct Arch {
     pub machine: &'static str,
     /// The Debian package of the cross compiler; `None` where the host's own compiler serves.
     pub gcc_package: Option<&'static str>,
-    /// Its stock kernels that can be fetched, by their ids in [`KNOWN`](crate::kernel::KNOWN). There may be none: then guests
-    /// and modules need a kernel of the user's own.
-    pub kernels: &'static [&'static str],
+    /// Its stock kernels that can be fetched, oldest first. There may be none: then guests and modules need a kernel of the
+    /// user's own.
+    pub kernels: &'static [&'static Known],
     /// The release of Debian that its kernels are taken from, and programs for guests.
     pub release: &'static Release,
     /// The stage that its port has reached: the cases of this one and of those before pass on its kernels, and `klp test` runs
     /// them there. `None`: none yet.
     pub reached: Option<Stage>,
+    /// The root of its repository, if that is not the SDK's. In it are `kmod`, with what the SDK's `kmod/arch/SRCARCH` has of others
+    /// and the manifest that `klp.ko` is compiled by; `results.txt`; and what is built (`target`).
+    pub repository: Option<&'static str>,
     /// What its crate states.
     pub facts: Facts,
     /// The room for slots that its compilers leave at functions (`--patchable`), or why there is none.
@@ -114,8 +119,8 @@ pub enum Image {
     Vmlinux,
 }
 
-/// Every architecture the SDK knows.
-pub static ARCHES: &[Arch] = &[
+/// The architectures of this workspace.
+static ARCHES: &[Arch] = &[
     Arch {
         name: "x86_64",
         config: &["CONFIG_X86_64=y"],
@@ -127,9 +132,10 @@ pub static ARCHES: &[Arch] = &[
         rust_target: "x86_64-unknown-none",
         machine: "x86_64",
         gcc_package: None,
-        kernels: &["debian-6.1", "debian-6.12"],
+        kernels: &[&DEBIAN_6_1, &DEBIAN_6_12],
         release: &BOOKWORM,
         reached: Some(Stage::PatchSites),
+        repository: None,
         facts: Facts::of::<X86_64>(),
         room: Ok(Room {
             enough: (21, 16),
@@ -166,9 +172,10 @@ pub static ARCHES: &[Arch] = &[
         rust_target: "aarch64-unknown-none-softfloat",
         machine: "aarch64",
         gcc_package: Some("gcc-aarch64-linux-gnu"),
-        kernels: &["debian-6.1", "debian-6.12"],
+        kernels: &[&DEBIAN_6_1, &DEBIAN_6_12],
         release: &BOOKWORM,
         reached: Some(Stage::PatchSites),
+        repository: None,
         facts: Facts::of::<Arm64>(),
         room: Ok(Room {
             enough: (7, 6),
@@ -206,9 +213,10 @@ pub static ARCHES: &[Arch] = &[
         rust_target: "powerpc64le-unknown-linux-gnu",
         machine: "ppc64le",
         gcc_package: Some("gcc-powerpc64le-linux-gnu"),
-        kernels: &["debian-6.1", "debian-6.12"],
+        kernels: &[&DEBIAN_6_1, &DEBIAN_6_12],
         release: &BOOKWORM,
         reached: Some(Stage::PatchSites),
+        repository: None,
         facts: Facts::of::<Ppc64>(),
         room: Err(
             "gcc for ppc64 leaves no room at a function's entry that a branch could go to (it spoils the TOC pointer, gcc bug \
@@ -251,9 +259,10 @@ pub static ARCHES: &[Arch] = &[
         rust_target: "s390x-unknown-none-softfloat",
         machine: "s390x",
         gcc_package: Some("gcc-s390x-linux-gnu"),
-        kernels: &["debian-6.1", "debian-6.12"],
+        kernels: &[&DEBIAN_6_1, &DEBIAN_6_12],
         release: &BOOKWORM,
         reached: Some(Stage::PatchSites),
+        repository: None,
         facts: Facts::of::<S390>(),
         room: Ok(Room { enough: (16, 3), against: |_, _| None }),
         page_tables: Some(mmu::S390),
@@ -287,9 +296,10 @@ pub static ARCHES: &[Arch] = &[
         rust_target: "riscv64imac-unknown-none-elf",
         machine: "riscv64",
         gcc_package: Some("gcc-riscv64-linux-gnu"),
-        kernels: &["debian-6.12"],
+        kernels: &[&DEBIAN_6_12],
         release: &TRIXIE,
         reached: Some(Stage::PatchSites),
+        repository: None,
         facts: Facts::of::<Riscv64>(),
         room: Err(
             "gcc for riscv64 leaves NOPs of two bytes at a function's entry, and a branch over more than one of them cannot be written \
@@ -318,20 +328,70 @@ pub static ARCHES: &[Arch] = &[
     },
 ];
 
+/// [`ARCHES`], behind the one that this program registered.
+static ALL: OnceLock<Vec<&'static Arch>> = OnceLock::new();
+
+/// Every architecture that this program knows: the one that it has registered, and those of this workspace.
+pub fn arches() -> &'static [&'static Arch] {
+    ALL.get_or_init(|| ARCHES.iter().collect())
+}
+
+/// Adds the architecture of another repository, which the program works on: what it records is of this one.
+///
+/// # Errors
+///
+/// An architecture of this workspace has the name, one is registered already, or [`arches`] has been asked before: whoever asked
+/// knows nothing of this one.
+pub fn register(arch: &'static Arch) -> Result<(), Failure> {
+    let refuse = |why: &str| Failure::Usage(format!("the architecture {arch} cannot be registered: {why}"));
+    if ARCHES.iter().any(|other| other == arch) {
+        return Err(refuse("the SDK has one of that name; give it another"));
+    }
+    if arch.repository.is_none() {
+        return Err(refuse("its entry does not say where its repository is; expected `repository: Some(…)`"));
+    }
+    let all = std::iter::once(arch).chain(ARCHES).collect();
+    ALL.set(all).map_err(|_| refuse("expected one, and before anything else is asked of architectures"))
+}
+
+/// The architectures that results are recorded of in [`repository`].
+pub fn recorded() -> &'static [&'static Arch] {
+    let all = arches();
+    if all.iter().any(|arch| arch.repository.is_some()) { &all[..1] } else { all }
+}
+
+/// The root of the repository that this program works on: that of the registered architecture, or this workspace.
+pub fn repository() -> &'static Path {
+    recorded().first().and_then(|arch| arch.repository).map_or(sdk(), Path::new)
+}
+
+/// The root of this workspace.
+pub fn sdk() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
 impl Arch {
     /// Looks an architecture up by the name that `--arch` takes.
     pub fn by_name(name: &str) -> Option<&'static Arch> {
-        ARCHES.iter().find(|arch| arch.name == name)
+        arches().iter().copied().find(|arch| arch.name == name)
     }
 
-    /// Looks an architecture up by the ELF machine of its modules.
+    /// Looks an architecture up by the ELF machine of its modules. There may be two: then it is the registered one.
     pub fn by_machine(machine: u16) -> Option<&'static Arch> {
-        ARCHES.iter().find(|arch| arch.facts.elf_machine == machine)
+        arches().iter().copied().find(|arch| arch.facts.elf_machine == machine)
     }
 
     /// The architectures of which these facts are stated.
     pub fn stating(facts: &[Fact]) -> impl Iterator<Item = &'static Arch> {
-        ARCHES.iter().filter(|arch| facts.iter().all(|fact| arch.states(*fact)))
+        arches().iter().copied().filter(|arch| facts.iter().all(|fact| arch.states(*fact)))
+    }
+
+    /// The directory with what C, make and cargo are told of it for `klp.ko`, whose sources are in `kmod`.
+    pub fn kmod_dir(&self, kmod: &Path) -> PathBuf {
+        match self.repository {
+            Some(root) => Path::new(root).join("kmod"),
+            None => kmod.join("arch").join(self.srcarch),
+        }
     }
 
     /// Whether a fact is stated.

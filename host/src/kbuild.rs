@@ -17,6 +17,7 @@ use std::thread::available_parallelism;
 
 use anyhow::{Context, Result, bail};
 
+use crate::arch::{repository, sdk};
 use crate::cache::Cache;
 use crate::doctor::{self, Task};
 use crate::progress::Progress;
@@ -50,7 +51,7 @@ impl Default for Options {
         Options {
             core: true,
             jobs: available_parallelism().map_or(1, usize::from),
-            kmod: workspace().join("kmod"),
+            kmod: sdk().join("kmod"),
             deny_warnings: false,
             patchable: None,
             rust_target: target_dir().join("rust"),
@@ -59,14 +60,10 @@ impl Default for Options {
     }
 }
 
-fn workspace() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-}
-
-/// Where this workspace's own builds of kernel modules are kept: `klp` in cargo's target directory.
+/// Where builds of kernel modules are kept: `klp` in the target directory of cargo, in the repository that is worked on.
 pub fn target_dir() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    target.unwrap_or_else(|| workspace().join("target")).join("klp")
+    target.unwrap_or_else(|| repository().join("target")).join("klp")
 }
 
 /// What was built.
@@ -101,7 +98,8 @@ pub fn build(
     let work = out_dir.join("build");
     fs::create_dir_all(&work).with_context(|| format!("cannot create {}", work.display()))?;
     let (out_dir, work) = (canonical(out_dir)?, canonical(&work)?);
-    for path in [&work, &kmod, &kernel.build_dir] {
+    let arch_dir = kernel.arch.repository.map(|_| canonical(&kernel.arch.kmod_dir(&kmod))).transpose()?;
+    for path in [&work, &kmod, &kernel.build_dir].into_iter().chain(&arch_dir) {
         // Kbuild's lists are separated by spaces, its rules by colons.
         if path.to_string_lossy().contains([' ', ':']) {
             let message = format!(
@@ -123,6 +121,7 @@ pub fn build(
         vmlinux: None,
         rust: None,
         kmod: &kmod,
+        arch_dir: arch_dir.as_deref(),
     };
     make.vmlinux = match &options.vmlinux {
         Some(path) => Some(Vmlinux::read(path, kernel)?),
@@ -132,7 +131,7 @@ pub fn build(
     };
     let klp = match options.core {
         true => {
-            let stage = Stage::kmod(&work, &kmod)?;
+            let stage = Stage::kmod(&work, &kmod, kernel.arch.srcarch, arch_dir.as_deref())?;
             make.build("klp", &stage, true)?;
             make.symbols = Some(stage.dir().join("Module.symvers"));
             Some(deliver(&stage, &out_dir, "klp")?)
@@ -218,6 +217,8 @@ struct Make<'a> {
     options: &'a Options,
     progress: &'a Progress,
     kmod: &'a Path,
+    /// What C, make and cargo are told of an architecture of another repository.
+    arch_dir: Option<&'a Path>,
     /// What klp.ko exports.
     symbols: Option<PathBuf>,
     /// What the kernel, its modules and klp.ko export, once it was needed.
@@ -238,6 +239,7 @@ const NOT_INHERITED: &[&str] = &[
     "CARGO_ENCODED_RUSTFLAGS",
     "CARGO_BUILD_RUSTFLAGS",
     "CARGO_BUILD_TARGET",
+    "KLP_ARCH",
 ];
 
 impl Make<'_> {
@@ -325,6 +327,9 @@ impl Make<'_> {
         command.arg("modules").env("KLP_KMOD", self.kmod);
         for name in NOT_INHERITED {
             command.env_remove(name);
+        }
+        if let Some(dir) = self.arch_dir {
+            command.env("KLP_ARCH", dir);
         }
         command
     }
@@ -500,6 +505,7 @@ mod tests {
             options: &options,
             progress: &Progress::silent(),
             kmod: Path::new("/kmod"),
+            arch_dir: None,
             symbols: None,
             exported: None,
             vmlinux: None,

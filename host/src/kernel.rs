@@ -10,11 +10,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-pub use debian::{KNOWN, Known};
+pub use debian::Known;
 
 use crate::cache::Cache;
 use crate::progress::Progress;
-use crate::{ARCHES, Arch, Failure, apt, process};
+use crate::{Arch, Failure, apt, arches, process};
 
 /// A kernel that is on this machine: what `make` builds against and what QEMU boots.
 #[derive(Clone, Debug)]
@@ -103,7 +103,7 @@ impl Own {
         }
         let config = fs::read_to_string(build_dir.join(CONFIG)).map_err(|_| lacks(CONFIG, no_build_dir))?;
         if !is_for(arch, &config) {
-            let found = match ARCHES.iter().find(|other| is_for(other, &config)) {
+            let found = match arches().iter().find(|other| is_for(other, &config)) {
                 Some(other) => format!("is for {other}"),
                 None => "is for an architecture that the SDK does not know".to_owned(),
             };

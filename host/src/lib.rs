@@ -28,7 +28,7 @@ pub mod terminal;
 pub mod userland;
 pub mod version;
 
-pub use arch::{ARCHES, Arch};
+pub use arch::{Arch, arches};
 pub use cache::Cache;
 pub use error::{Failure, exit_status};
 pub use facts::Facts;

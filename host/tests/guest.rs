@@ -16,7 +16,7 @@ use klp_host::kbuild::{self, Options};
 use klp_host::kernel::Known;
 use klp_host::klog::Kind;
 use klp_host::qemu::{self, End, RunResult, RunSpec, Silent};
-use klp_host::{ARCHES, Arch, Cache, Failure, Kernel, Progress};
+use klp_host::{Arch, Cache, Failure, Kernel, Progress, arches};
 use libtest_mimic::{Arguments, Trial};
 
 type Test = fn(&Kernel) -> Result<()>;
@@ -58,7 +58,10 @@ fn main() -> Result<()> {
 fn kernels() -> Result<Vec<(&'static Arch, &'static Known)>> {
     let list = std::env::var("KLP_TEST_KERNELS").unwrap_or_else(|_| "x86_64/debian-6.1".to_owned());
     if list == "all" {
-        return Ok(ARCHES.iter().flat_map(|arch| Known::of(arch).map(move |known| (arch, known))).collect());
+        return Ok(arches()
+            .iter()
+            .flat_map(|&arch| Known::of(arch).map(move |known| (arch, known)))
+            .collect());
     }
     list.split(',')
         .map(|name| {
@@ -274,7 +277,7 @@ fn a_refusal_has_its_reason(kernel: &Kernel) -> Result<()> {
     let foreign = dir.path().join("foreign.ko");
     let mut elf = fs::read(provoke(kernel)?)?;
     // e_machine, in the module's own byte order: any other architecture's number.
-    let machine = ARCHES
+    let machine = arches()
         .iter()
         .map(|arch| arch.facts.elf_machine)
         .find(|&machine| machine != kernel.arch.facts.elf_machine);

@@ -227,6 +227,10 @@ pub trait Unwind {
     /// Alignment in bytes of frames on the stack.
     const FRAME_ALIGN: u64;
 
+    /// Functions between a system call, interrupt or exception and user mode, beside those that `klp.ko` knows (`WAY_OUT` in
+    /// `kmod/src/universe.rs`). A name that is missing makes a task that waits to leave the kernel be asked again, for ever.
+    const WAY_OUT: &'static [&'static str] = &[];
+
     /// The frame of a task that is switched out, from what the context switch saved.
     ///
     /// # Errors

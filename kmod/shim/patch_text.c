@@ -4,8 +4,8 @@
  *
  * They are written through a second mapping of their pages, which is there for as long as the write takes: what arm64's
  * patch_map() and powerpc's text_poke_area do, with functions that every kernel exports. An instruction that CPUs execute
- * meanwhile is replaced by one store, as wide as what changes; on x86, where that is not permitted (SDM vol. 3A, "Handling
- * Self- and Cross-Modifying Code"), by the kernel's breakpoint protocol.
+ * meanwhile is replaced by one store, as wide as what changes; where the architecture does not permit that
+ * (KLP_WRITE_BY_BREAKPOINT in its shim.h), by the kernel's breakpoint protocol.
  */
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -20,7 +20,7 @@
 
 const size_t klp_shim_page_size = PAGE_SIZE;
 
-#ifdef CONFIG_X86
+#ifdef KLP_WRITE_BY_BREAKPOINT
 DEFINE_STATIC_CALL_NULL(klp_text_poke, *(void (*)(void *, const void *, size_t, const void *))NULL);
 static struct mutex *klp_text_mutex;
 
@@ -115,7 +115,7 @@ int klp_shim_write_literal(u64 addr, u64 value)
 
 int klp_shim_write_live(u64 addr, const void *code, size_t size)
 {
-#ifdef CONFIG_X86
+#ifdef KLP_WRITE_BY_BREAKPOINT
 	if (!klp_text_mutex)
 		return -EOPNOTSUPP;
 	mutex_lock(klp_text_mutex);

@@ -38,23 +38,11 @@ mod tasks;
 mod universe;
 mod write_text;
 
+// This crate is compiled by a manifest that says which package `klp_arches` is: the SDK's own, or the architecture of another
+// repository (docs/src/porting.md).
+use klp_arches::Native;
 use klp_core::Architecture;
 use klp_core::stated::{Stage, missing};
-
-cfg_if::cfg_if! {
-    // The one place that picks the architecture.
-    if #[cfg(target_arch = "x86_64")] {
-        use klp_arches::X86_64 as Native;
-    } else if #[cfg(target_arch = "aarch64")] {
-        use klp_arches::Arm64 as Native;
-    } else if #[cfg(target_arch = "powerpc64")] {
-        use klp_arches::Ppc64 as Native;
-    } else if #[cfg(target_arch = "s390x")] {
-        use klp_arches::S390 as Native;
-    } else if #[cfg(target_arch = "riscv64")] {
-        use klp_arches::Riscv64 as Native;
-    }
-}
 
 // Calls are redirected and drained by the facts of the first two stages of a port: nothing is built on a guess. What later stages
 // state is refused where it is asked for.

@@ -3,8 +3,9 @@
 
 use klp_core::Addr;
 use klp_core::universe::{Shown, Slot, Universes};
-use klp_core::unwind::Next;
+use klp_core::unwind::{Next, Unwind};
 
+use crate::Native;
 use crate::ffi::{self, KlpTask};
 use crate::stacks::walk_task;
 
@@ -51,7 +52,7 @@ extern "C" fn klp_rs_waits_no_more(task: u64) {
 
 /// What lies between a system call, interrupt or exception and user mode, beside entry code that is not instrumented
 /// (`kernel/entry/common.c`, `arch/powerpc/kernel/interrupt.c`, `arch/s390/kernel/entry.S`, `arch/*/kernel/signal.c`,
-/// `kernel/signal.c`). A name that is missing makes a task be asked again, for ever.
+/// `kernel/signal.c`); the architecture may know more. A name that is missing makes a task be asked again, for ever.
 const WAY_OUT: &[&str] = &[
     "task_work_run",
     "resume_user_mode_work",
@@ -109,5 +110,6 @@ fn is_way_out_at(pc: Addr) -> bool {
 
 /// Whether a function of this name is on the way out. The compiler's clones are as good: NAME.isra.0, NAME.constprop.0.
 pub(crate) fn is_way_out(name: &str) -> bool {
-    WAY_OUT.contains(&name.split('.').next().unwrap_or_default())
+    let name = name.split('.').next().unwrap_or_default();
+    Native::WAY_OUT.contains(&name) || WAY_OUT.contains(&name)
 }

@@ -11,9 +11,9 @@ use clap::ValueEnum;
 use klp_conformance::report::{CaseResult, Outcome, Report};
 use klp_conformance::stage;
 use klp_core::stated::Stage;
-use klp_host::kernel::KNOWN;
+use klp_host::arch::recorded;
 use klp_host::kernel::Known;
-use klp_host::{ARCHES, Arch, Failure, Progress};
+use klp_host::{Arch, Failure, Progress};
 
 use super::matrix;
 use crate::target::arch;
@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// Only the cases of one stage of a port, and in the end what comes next
     #[arg(long, value_name = "S", value_parser = stage, conflicts_with = "case")]
     stage: Option<Stage>,
-    /// Keep the results in conformance/results.txt, and write the support matrix anew
+    /// Keep the results in conformance/results.txt (results.txt in a port's own repository), and write the support matrix anew
     #[arg(long, conflicts_with_all = ["append", "vmlinux"])]
     record: bool,
     /// Write a JUnit file
@@ -91,7 +91,7 @@ enum Kernels {
 
 fn arches(name: &str) -> Result<Arches, String> {
     if name == "all" {
-        return Ok(Arches(ARCHES.iter().collect()));
+        return Ok(Arches(recorded().to_vec()));
     }
     Ok(Arches(vec![arch(name)?]))
 }
@@ -139,7 +139,7 @@ impl Args {
     /// Everything there is.
     pub(crate) fn everything(suite: Suite) -> Args {
         Args {
-            arch: Arches(ARCHES.iter().collect()),
+            arch: Arches(recorded().to_vec()),
             kernel: Kernels::All,
             suite,
             case: Vec::new(),
@@ -187,7 +187,7 @@ impl Args {
 
     /// The kernels to run on; at least one.
     fn pairs(&self) -> Result<Vec<(&'static Arch, &'static Known)>, Failure> {
-        let all: Vec<&Known> = KNOWN.iter().collect();
+        let all = Known::all();
         let kernels = match self.kernel {
             Kernels::All | Kernels::Newest | Kernels::Older => all.as_slice(),
             Kernels::One(known) => &[known],
@@ -217,6 +217,12 @@ impl Args {
 pub(crate) fn run(args: Args) -> Result<()> {
     let progress = Progress::new();
     let args = args.with_cases_of_the_stage()?;
+    if let Some(arch) = args.arch.0.iter().find(|arch| args.record && !recorded().contains(arch)) {
+        let message = format!(
+            "results of {arch} are recorded in the SDK's repository, not in this one; expected no --record"
+        );
+        return Err(Failure::Usage(message).into());
+    }
     let report = report(&args, &progress)?;
     for result in &report.results {
         let (word, reason) = match &result.outcome {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use klp_host::doctor::{self, Task};
 use klp_host::guest::{Added, Job, MODULE_DIR};
-use klp_host::kernel::{KNOWN, Known};
+use klp_host::kernel::Known;
 use klp_host::qemu::{self, RunResult, RunSpec, Sink};
 use klp_host::{Arch, Cache, Progress, run};
 
@@ -60,7 +60,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let progress = Progress::new();
     let all: Vec<&Known> = match &args.kernel {
         Some(id) => vec![Known::by_id(id)?],
-        None => KNOWN.iter().collect(),
+        None => Known::all(),
     };
     let (arch, known) = Known::pairs(&[args.arch], &all)?[0];
     let kernel = known.fetch(&Cache::open()?, arch, &progress)?;

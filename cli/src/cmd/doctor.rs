@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use klp_host::doctor::{self, Finding, Fix};
-use klp_host::{ARCHES, Arch, Failure, Progress};
+use klp_host::{Failure, Progress, arches};
 
 /// Say what this machine lacks, and install it
 #[derive(clap::Args)]
@@ -20,8 +20,7 @@ pub(crate) struct Args {
 ///
 /// Something is missing: exit status 3. With `--fix`: it cannot be installed.
 pub(crate) fn run(args: Args) -> Result<()> {
-    let arches: Vec<&Arch> = ARCHES.iter().collect();
-    let findings = doctor::check(&arches);
+    let findings = doctor::check(arches());
     for finding in &findings {
         println!("{}", line(finding));
     }
@@ -39,7 +38,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     doctor::fix(&findings, &Progress::new())?;
     // What apt says it did is not what counts.
     let still: Vec<Finding> =
-        doctor::check(&arches).into_iter().filter(|finding| finding.fix.is_some()).collect();
+        doctor::check(arches()).into_iter().filter(|finding| finding.fix.is_some()).collect();
     for finding in &still {
         println!("{}", line(finding));
     }

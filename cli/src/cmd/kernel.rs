@@ -3,8 +3,8 @@
 
 use anyhow::Result;
 use klp_host::doctor::{self, Task};
-use klp_host::kernel::{KNOWN, Known};
-use klp_host::{ARCHES, Arch, Cache, Progress};
+use klp_host::kernel::Known;
+use klp_host::{Arch, Cache, Progress, arches};
 
 use crate::target;
 
@@ -41,11 +41,11 @@ impl Which {
     fn pairs(&self) -> Result<Vec<(&'static Arch, &'static Known)>> {
         let known: Vec<&Known> = match &self.kernel {
             Some(id) => vec![Known::by_id(id)?],
-            None => KNOWN.iter().collect(),
+            None => Known::all(),
         };
         let arches: Vec<&Arch> = match self.arch {
             Some(arch) => vec![arch],
-            None => ARCHES.iter().collect(),
+            None => arches().to_vec(),
         };
         Ok(Known::pairs(&arches, &known)?)
     }

@@ -2,16 +2,22 @@
 //! `klp matrix`: the support matrix, from the recorded results of the conformance cases.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use klp_conformance::report::CaseResult;
 use klp_conformance::report::matrix::{self, Matrix};
 use klp_conformance::report::record::Record;
+use klp_host::arch::{repository, sdk};
 
-/// The documents that show it, and which parts of it each shows.
-const DOCUMENTS: [(&str, &[&str]); 2] =
-    [("README.md", &["table"]), ("docs/src/matrix.md", &["table", "misses"])];
+/// The documents that show it, and which parts of it each shows: in this workspace, and in another repository.
+const DOCUMENTS: Documents = &[("README.md", &["table"]), ("docs/src/matrix.md", &["table", "misses"])];
+const DOCUMENTS_ELSEWHERE: Documents = &[("README.md", &["table", "misses"])];
+
+type Documents = &'static [(&'static str, &'static [&'static str])];
+
+fn documents() -> Documents {
+    if repository() == sdk() { DOCUMENTS } else { DOCUMENTS_ELSEWHERE }
+}
 
 /// Write the support matrix into README.md and docs/, from the recorded results of the conformance cases
 #[derive(clap::Args, Debug)]
@@ -72,8 +78,8 @@ pub(crate) fn stale(record: &Record) -> Result<Vec<String>> {
     for (place, id) in record.recorded().filter(|(place, id)| !matrix.knows(place, id)) {
         stale.push(format!("{place} {id} is recorded, and there is no such case; cargo klp matrix"));
     }
-    for (document, parts) in DOCUMENTS {
-        let path = root().join(document);
+    for &(document, parts) in documents() {
+        let path = repository().join(document);
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {document}"))?;
         if rendered(&matrix, document, parts, &text)? != text {
             stale
@@ -85,8 +91,8 @@ pub(crate) fn stale(record: &Record) -> Result<Vec<String>> {
 
 fn write(record: &Record) -> Result<()> {
     let matrix = Matrix::new(record)?;
-    for (document, parts) in DOCUMENTS {
-        let path = root().join(document);
+    for &(document, parts) in documents() {
+        let path = repository().join(document);
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {document}"))?;
         let new = rendered(&matrix, document, parts, &text)?;
         if new != text {
@@ -106,8 +112,4 @@ fn rendered(matrix: &Matrix<'_>, document: &str, parts: &[&str], text: &str) -> 
         };
         matrix::insert(&text, part, &block).with_context(|| document.to_owned())
     })
-}
-
-fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }

@@ -2,7 +2,8 @@
 //! `klp new-arch`: a new architecture's crate, from the template in `cli/template`.
 //!
 //! In this workspace it also enters the architecture into each table that names architectures, once
-//! (docs/src/architecture.md, "Where an architecture is named"). Elsewhere the crate is a workspace of its own.
+//! (docs/src/architecture.md, "Where an architecture is named"). Elsewhere it is a workspace of its own, with a `klp` of its own that
+//! knows the architecture.
 
 mod edit;
 mod files;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use klp_core::stated::{Fact, Stage};
-use klp_host::{Arch, Failure};
+use klp_host::{Arch, Failure, arch};
 
 use files::Files;
 
@@ -40,7 +41,11 @@ pub(crate) struct Args {
 ///
 /// The name cannot be used or is taken, a file is not as expected or cannot be written. Then all is as it was.
 pub(crate) fn run(args: Args) -> Result<()> {
-    let sdk = args.workspace.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    if args.out.is_none() && args.workspace.is_none() && arch::repository() != arch::sdk() {
+        let message = "this command is of a port's own repository, and enters nothing into the SDK's: expected --out DIR";
+        return Err(Failure::Usage(message.to_owned()).into());
+    }
+    let sdk = args.workspace.unwrap_or_else(|| arch::sdk().to_owned());
     let sdk = fs::canonicalize(&sdk).with_context(|| format!("there is no workspace {}", sdk.display()))?;
     let template = Template::new(&args.name)?;
     let mut files = match &args.out {
@@ -109,8 +114,9 @@ impl Template<'_> {
     }
 
     /// The files that every architecture's crate has, in `dir`.
-    fn crate_files(&self, dir: &Path, files: &mut Files) {
+    fn crate_files(&self, dir: &Path, more: &[(&str, &str)], files: &mut Files) {
         let facts = facts();
+        let more = [more, &[("__facts__\n", &facts)]].concat();
         for (path, text) in [
             ("src/lib.rs", include_str!("../../template/crate/src/lib.rs")),
             ("src/ftrace.rs", include_str!("../../template/crate/src/ftrace.rs")),
@@ -119,7 +125,7 @@ impl Template<'_> {
             ("src/unwind.rs", include_str!("../../template/crate/src/unwind.rs")),
             ("src/unwind/tests.rs", include_str!("../../template/crate/src/unwind/tests.rs")),
         ] {
-            files.create(dir.join(path), self.fill(text, &[("__facts__\n", &facts)]));
+            files.create(dir.join(path), self.fill(text, &more));
         }
     }
 }
@@ -174,7 +180,8 @@ fn here(template: &Template<'_>, sdk: &Path) -> Result<Files> {
     let dir = sdk.join(format!("arch-{name}"));
     files.create_dir(&dir)?;
     files.create(dir.join("Cargo.toml"), template.fill(include_str!("../../template/here/Cargo.toml"), &[]));
-    template.crate_files(&dir, &mut files);
+    let test = format!("cargo test -p klp-arch-{name}");
+    template.crate_files(&dir, &[("__test__", &test), ("__native__\n", "")], &mut files);
     files.create(
         dir.join("tests/conformance.rs"),
         template.fill(include_str!("../../template/here/conformance.rs"), &[]),
@@ -184,18 +191,26 @@ fn here(template: &Template<'_>, sdk: &Path) -> Result<Files> {
         edit::behind_last(text, "klp-arch-", &format!("klp-arch-{name} = {{ path = \"../arch-{name}\" }}\n"))
     })?;
     files.change(sdk.join("arches/src/lib.rs"), |text| {
-        edit::in_order(text, "pub use klp_arch_", &format!("pub use klp_arch_{name}::{type_name};\n"))
+        let text = edit::in_order(text, "pub use klp_arch_", &format!("pub use klp_arch_{name}::{type_name};\n"))?;
+        let pick = format!(
+            "    }} else if #[cfg(false)] {{\n        // Fact::Shim: the condition is target_arch, as rustc has it for {name}.\n        \
+             pub use klp_arch_{name}::{type_name} as Native;\n"
+        );
+        edit::at_end_of(&text, "    // The one place that picks the architecture", "\n    }\n}\n", &pick)
     })?;
     files.change(sdk.join("host/src/arch.rs"), |text| {
-        let entry = template.fill(ENTRY, &[("patchable::UNSTATED", "crate::patchable::UNSTATED")]);
+        let entry = template.fill(
+            ENTRY,
+            &[("patchable::UNSTATED", "crate::patchable::UNSTATED"), ("__repository__", "None")],
+        );
         let text = edit::in_braces(text, "use klp_arches::", type_name)?;
-        edit::at_end_of(&text, "pub static ARCHES: &[Arch] = &[\n", "\n];\n", &entry)
+        edit::at_end_of(&text, "static ARCHES: &[Arch] = &[\n", "\n];\n", &entry)
     })?;
     files.change(sdk.join("conformance/src/host/arch.rs"), |text| {
         let text = edit::in_order(text, "pub mod ", &format!("pub mod {name};\n"))?;
         let text = edit::in_braces(&text, "use klp_arches::", type_name)?;
-        let entry = format!("    entry::<{type_name}>(&{name}::DESCRIPTION),\n");
-        edit::at_end_of(&text, "pub static ARCHITECTURES: &[Entry] = &[\n", "\n];\n", &entry)
+        let entry = format!("    Entry::new::<{type_name}>(&{name}::DESCRIPTION),\n");
+        edit::at_end_of(&text, "static ARCHITECTURES: &[Entry] = &[\n", "\n];\n", &entry)
     })?;
     let host = format!("Arch::by_name(\"{name}\")");
     let uses = ["klp_core::branch::Reach", "klp_host::Arch", ""].map(str::to_owned);
@@ -205,23 +220,30 @@ fn here(template: &Template<'_>, sdk: &Path) -> Result<Files> {
     let places = [("__uses__", uses.as_str()), ("__host__", &host), ("__files__", "Files::HERE")];
     let description = sdk.join(format!("conformance/src/host/arch/{name}.rs"));
     files.create(description, template.fill(DESCRIPTION, &places));
-    files.change(sdk.join("kmod/src/lib.rs"), |text| {
-        let pick = format!(
-            "    }} else if #[cfg(false)] {{\n        // Fact::Shim: the condition is target_arch, as rustc has it for {name}.\n        \
-             use klp_arches::{type_name} as Native;\n"
-        );
-        edit::at_end_of(text, "    // The one place that picks the architecture.\n", "\n    }\n", &pick)
-    })?;
     Ok(files)
 }
+
+/// What is in a workspace of its own beside the crate and its description.
+const PORTER: [(&str, &str); 12] = [
+    ("Cargo.toml", include_str!("../../template/porter/Cargo.toml")),
+    ("README.md", include_str!("../../template/porter/README.md")),
+    ("relocations.md", include_str!("../../template/porter/relocations.md")),
+    (".cargo/config.toml", include_str!("../../template/porter/config.toml")),
+    ("klp/Cargo.toml", include_str!("../../template/porter/klp/Cargo.toml")),
+    ("klp/src/lib.rs", include_str!("../../template/porter/klp/lib.rs")),
+    ("klp/src/main.rs", include_str!("../../template/porter/klp/main.rs")),
+    ("klp/src/arch.rs", include_str!("../../template/porter/klp/arch.rs")),
+    ("klp/tests/conformance.rs", include_str!("../../template/porter/klp/conformance.rs")),
+    ("kmod/Cargo.toml", include_str!("../../template/porter/kmod/Cargo.toml")),
+    ("kmod/build.mk", include_str!("../../template/porter/kmod/build.mk")),
+    ("kmod/shim.h", include_str!("../../template/porter/kmod/shim.h")),
+];
 
 /// A workspace of its own, in `out`.
 fn porter(template: &Template<'_>, sdk: &Path, out: &Path) -> Result<Files> {
     let mut files = Files::default();
     files.create_dir(out)?;
     let path = sdk.to_str().with_context(|| format!("{} is not UTF-8", sdk.display()))?;
-    let manifest = include_str!("../../template/porter/Cargo.toml");
-    files.create(out.join("Cargo.toml"), template.fill(manifest, &[("__sdk__", path)]));
     // Its format, and the versions that it is tested with.
     for name in ["rustfmt.toml", "Cargo.lock"] {
         let path = sdk.join(name);
@@ -229,30 +251,29 @@ fn porter(template: &Template<'_>, sdk: &Path, out: &Path) -> Result<Files> {
         files.create(out.join(name), text);
     }
     files.create(out.join(".gitignore"), "/target\n".to_owned());
-    template.crate_files(out, &mut files);
-    let tests = out.join("tests/conformance");
-    files.create(tests.join("main.rs"), template.fill(include_str!("../../template/porter/main.rs"), &[]));
-    let host = include_str!("../../template/porter/host.rs");
+    let native =
+        "\n/// What `klp.ko` is compiled for (`kmod/Cargo.toml`).\npub use self::__Type__ as Native;\n";
+    template.crate_files(out, &[("__test__", "cargo test"), ("__native__\n", native)], &mut files);
     let entry = edit::outdented(ENTRY);
-    files.create(tests.join("host.rs"), template.fill(host, &[("__entry__;\n", &entry)]));
+    let root = "Some(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/..\"))";
+    let places = [("__sdk__", path), ("__entry__;\n", &entry), ("__repository__", root)];
+    for (name, text) in PORTER {
+        files.create(out.join(name), template.fill(text, &places));
+    }
     let uses = DESCRIPTION_USES.map(|item| format!("klp_conformance::{item}"));
     let uses: Vec<String> = uses.into_iter().chain(["klp_core::branch::Reach".to_owned()]).collect();
     let uses = use_lines(&uses);
     let places = [
         ("__uses__", uses.as_str()),
-        ("__host__", "Some(&super::host::ARCH)"),
+        ("__host__", "Some(&crate::arch::ARCH)"),
         (
             "__files__",
-            "Files {\n        golden: concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/snapshots\"),\n        \
-             stacks: concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/stacks\"),\n        \
-             relocations: concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/relocations.md\"),\n    }",
+            "Files {\n        golden: concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/../snapshots\"),\n        \
+             stacks: concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/../stacks\"),\n        \
+             relocations: concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/../relocations.md\"),\n    }",
         ),
     ];
-    files.create(tests.join("description.rs"), template.fill(DESCRIPTION, &places));
-    files.create(
-        out.join("relocations.md"),
-        template.fill(include_str!("../../template/porter/relocations.md"), &[]),
-    );
+    files.create(out.join("klp/src/description.rs"), template.fill(DESCRIPTION, &places));
     Ok(files)
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use klp_host::kbuild::{self, Built};
 use klp_host::ksource;
 use klp_host::progress::Progress;
-use klp_host::{ARCHES, Kernel};
+use klp_host::{Kernel, arches};
 
 /// Where builds for `kernel` are kept between runs.
 pub(crate) fn out_dir(kernel: &Kernel) -> PathBuf {
@@ -76,12 +76,12 @@ pub(super) fn foreign(
             kbuild::build(other, &out_dir(other), std::slice::from_ref(&example), &options(None), progress)?;
         built.patches.into_iter().next().context("the build made no module")
     };
-    let (other_arch, id) = ARCHES
+    let (other_arch, id) = arches()
         .iter()
-        .filter(|arch| **arch != *kernel.arch)
-        .find_map(|arch| Some((arch, *arch.kernels.first()?)))
+        .filter(|arch| arch.facts.elf_machine != kernel.arch.facts.elf_machine)
+        .find_map(|arch| Some((*arch, arch.kernels.first()?.id)))
         .context("no other architecture has a kernel")?;
-    let other_id = kernel.arch.kernels.iter().find(|id| **id != kernel.id);
+    let other_id = kernel.arch.kernels.iter().map(|known| known.id).find(|id| *id != kernel.id);
     Ok(Foreign {
         other_arch: build(&fetch(other_arch, id)?)?,
         other_kernel: other_id.map(|id| build(&fetch(kernel.arch, id)?)).transpose()?,

@@ -8,11 +8,13 @@ pub mod s390;
 pub mod x86_64;
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use klp_arches::{Arm64, Ppc64, Riscv64, S390, X86_64};
 use klp_core::platform::Range;
 use klp_core::unwind::{Code, Frame, Task, Unreliable};
 use klp_core::{Addr, Architecture};
+use klp_host::Failure;
 use klp_host::dump::View;
 
 use super::stack::{Sample, Stacks, Walked};
@@ -20,13 +22,13 @@ use super::{Case, Check, Description, damage};
 use crate::image::{self, Image};
 use crate::report::CaseResult;
 
-/// Every architecture, in the order of [`klp_host::ARCHES`].
-pub static ARCHITECTURES: &[Entry] = &[
-    entry::<X86_64>(&x86_64::DESCRIPTION),
-    entry::<Arm64>(&arm64::DESCRIPTION),
-    entry::<Ppc64>(&ppc64::DESCRIPTION),
-    entry::<S390>(&s390::DESCRIPTION),
-    entry::<Riscv64>(&riscv64::DESCRIPTION),
+/// The architectures of this workspace, in the order of `klp_host`'s table.
+static ARCHITECTURES: &[Entry] = &[
+    Entry::new::<X86_64>(&x86_64::DESCRIPTION),
+    Entry::new::<Arm64>(&arm64::DESCRIPTION),
+    Entry::new::<Ppc64>(&ppc64::DESCRIPTION),
+    Entry::new::<S390>(&s390::DESCRIPTION),
+    Entry::new::<Riscv64>(&riscv64::DESCRIPTION),
 ];
 
 /// One architecture.
@@ -58,21 +60,45 @@ pub struct Walks {
 
 type Record = fn(&Task<'_>, &View<'_>, &[(Range, Code)]) -> (Image, Vec<Frame>, Result<(), Unreliable>);
 
-const fn entry<A: Architecture>(description: &'static Description) -> Entry {
-    let walks = Walks {
-        record: |task, view, code| image::record::<A>(task, view, code),
-        survive: damage::survive::<A>,
-        check: damage::check::<A>,
-        check_word: damage::check_word::<A>,
-        words_read: damage::words_read::<A>,
-    };
-    Entry { name: A::NAME, description, walks, cases: super::cases::<A> }
+/// [`ARCHITECTURES`], behind the one that this program registered.
+static ALL: OnceLock<Vec<&'static Entry>> = OnceLock::new();
+
+/// Every architecture that the suites know, in the order of [`klp_host::arches`].
+pub fn architectures() -> &'static [&'static Entry] {
+    ALL.get_or_init(|| ARCHITECTURES.iter().collect())
+}
+
+/// Adds the architecture of another repository, here and to [`klp_host::arches`].
+///
+/// # Errors
+///
+/// As [`klp_host::arch::register`]; or its description does not say what host tools know of it.
+pub fn register(entry: &'static Entry) -> Result<(), Failure> {
+    let refuse =
+        |why: &str| Failure::Usage(format!("the architecture {} cannot be registered: {why}", entry.name));
+    let arch =
+        (entry.description.host)().ok_or_else(|| refuse("`host` of its description gives no entry"))?;
+    klp_host::arch::register(arch)?;
+    let all = std::iter::once(entry).chain(ARCHITECTURES).collect();
+    ALL.set(all).map_err(|_| refuse("the suites have been asked of architectures before"))
 }
 
 impl Entry {
+    /// The architecture `A`, as `description` tells of it.
+    pub const fn new<A: Architecture>(description: &'static Description) -> Entry {
+        let walks = Walks {
+            record: |task, view, code| image::record::<A>(task, view, code),
+            survive: damage::survive::<A>,
+            check: damage::check::<A>,
+            check_word: damage::check_word::<A>,
+            words_read: damage::words_read::<A>,
+        };
+        Entry { name: A::NAME, description, walks, cases: super::cases::<A> }
+    }
+
     /// The architecture of this name.
     pub fn by_name(name: &str) -> Option<&'static Entry> {
-        ARCHITECTURES.iter().find(|entry| entry.name == name)
+        architectures().iter().copied().find(|entry| entry.name == name)
     }
 
     /// The cases of the host suite.
@@ -96,8 +122,8 @@ mod tests {
 
     #[test]
     fn the_table_is_that_of_the_host_tools() {
-        let names: Vec<&str> = ARCHITECTURES.iter().map(|entry| entry.name).collect();
-        let host: Vec<&str> = klp_host::ARCHES.iter().map(|arch| arch.name).collect();
+        let names: Vec<&str> = architectures().iter().map(|entry| entry.name).collect();
+        let host: Vec<&str> = klp_host::arches().iter().map(|arch| arch.name).collect();
         assert_eq!(names, host);
     }
 }

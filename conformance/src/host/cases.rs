@@ -40,10 +40,10 @@ fn of_each_kernel<'a>(
     what: &str,
     samples: impl Iterator<Item = &'a str> + Clone,
 ) -> Result<(), String> {
-    let arch = (d.host)().ok_or_else(|| format!("klp_host::ARCHES has no '{}'", d.name))?;
+    let arch = (d.host)().ok_or_else(|| format!("the host tools know no architecture '{}'", d.name))?;
     ensure!(samples.clone().next().is_some(), "no {what} of any kernel");
     for kernel in arch.kernels {
-        ensure!(samples.clone().any(|sample| sample == *kernel), "no {what} of {kernel}");
+        ensure!(samples.clone().any(|sample| sample == kernel.id), "no {what} of {}", kernel.id);
     }
     Ok(())
 }

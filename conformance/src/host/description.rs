@@ -18,7 +18,7 @@ use super::stack::Stacks;
 pub struct Description {
     /// The name that `--arch` takes.
     pub name: &'static str,
-    /// Its entry of [`klp_host::ARCHES`]; of a table of its own, if it is not part of this workspace.
+    /// What host tools know of it: its entry of [`klp_host::arches`]. It need not be registered for the host suite.
     pub host: fn() -> Option<&'static Arch>,
     /// Where its golden files and the like are.
     pub files: Files,

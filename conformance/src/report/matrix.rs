@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 
 use anyhow::{Error, Result};
 use klp_core::stated::Stage;
+use klp_host::Arch;
+use klp_host::arch::recorded;
 use klp_host::kernel::Known;
-use klp_host::{ARCHES, Arch};
 
 use super::Outcome;
 use super::record::Record;
@@ -55,7 +56,7 @@ impl<'a> Matrix<'a> {
     /// The cases cannot be listed.
     pub fn new(record: &'a Record) -> Result<Matrix<'a>> {
         let mut rows = Vec::new();
-        for arch in ARCHES {
+        for &arch in recorded() {
             let ids = stage::all(arch)?;
             rows.extend(Known::of(arch).map(|known| Row { arch, known, ids: ids.clone() }));
         }
@@ -83,7 +84,7 @@ impl<'a> Matrix<'a> {
     /// What each cell misses, in Markdown: for each architecture the cases that did not pass there, and why.
     pub fn misses(&self) -> String {
         let mut text = String::new();
-        for arch in ARCHES {
+        for &arch in recorded() {
             let mut lines = Vec::new();
             for stage in Stage::ALL {
                 lines.extend(self.missed(arch, stage));

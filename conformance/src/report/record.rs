@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::{Context, Result, bail, ensure};
+use klp_host::arch::{repository, sdk};
 
 use super::{CaseResult, Outcome};
 
@@ -60,9 +61,11 @@ impl Ord for Id {
 }
 
 impl Record {
-    /// The file in this source tree.
+    /// The file of the repository that is worked on.
     pub fn path() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("results.txt")
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = repository();
+        if root == sdk() { here.join("results.txt") } else { root.join("results.txt") }
     }
 
     /// Reads a file. One that is not there is an empty record.

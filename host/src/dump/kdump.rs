@@ -17,7 +17,7 @@ use klp_core::platform::Range;
 
 use super::elf::{Dumped, Note};
 use super::physical::Source;
-use crate::ARCHES;
+use crate::arches;
 
 /// What each of the two kinds of file starts with.
 const FLAT: &[u8] = b"makedumpfile\0";
@@ -138,7 +138,7 @@ fn read(file: File) -> Result<Dumped> {
     let name: Vec<u8> = header[MACHINE..MACHINE + 65].iter().copied().take_while(|byte| *byte != 0).collect();
     let name = String::from_utf8_lossy(&name).to_lowercase();
     // QEMU does not say.
-    let machine = ARCHES.iter().find(|arch| arch.machine == name).map(|arch| arch.facts.elf_machine);
+    let machine = arches().iter().find(|arch| arch.machine == name).map(|arch| arch.facts.elf_machine);
     let bitmaps = 1 + field(SUB_HEADER_BLOCKS)?;
     let blocks = field(BITMAP_BLOCKS)?;
     // Two bitmaps: the pages of the machine, and those that are in the file.

@@ -155,8 +155,8 @@ fn staged_name(file: &str) -> &str {
 #[derive(Debug)]
 pub(super) struct Stage {
     dir: PathBuf,
-    /// Where the links to the sources are, and what they lead to.
-    links: (PathBuf, PathBuf),
+    /// Where links to sources are, and what they lead to; below each other, the innermost first.
+    links: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Stage {
@@ -172,11 +172,17 @@ impl Stage {
         write(&stamp, &text)
     }
 
-    /// Stages klp.ko's sources.
-    pub(super) fn kmod(work: &Path, kmod: &Path) -> Result<Stage> {
+    /// Stages klp.ko's sources; those of the architecture from `arch_dir`, if they are not among them.
+    pub(super) fn kmod(work: &Path, kmod: &Path, srcarch: &str, arch_dir: Option<&Path>) -> Result<Stage> {
         let dir = work.join("klp");
         mirror(kmod, &dir, &|name| name)?;
-        Ok(Stage { links: (dir.clone(), kmod.to_owned()), dir })
+        let mut links = vec![(dir.clone(), kmod.to_owned())];
+        if let Some(arch_dir) = arch_dir {
+            let staged = dir.join("arch").join(srcarch);
+            mirror(arch_dir, &staged, &|name| name)?;
+            links.insert(0, (staged, arch_dir.to_owned()));
+        }
+        Ok(Stage { links, dir })
     }
 
     /// Stages the sources of `patch`.
@@ -196,7 +202,7 @@ impl Stage {
         let links: PathBuf = dir.join(patch.source_dir()).components().collect();
         mirror(&patch.dir, &links, rename)?;
         write(&dir.join("Kbuild"), &patch.kbuild(kmod, patchable))?;
-        Ok(Stage { links: (links, patch.dir.clone()), dir })
+        Ok(Stage { links: vec![(links, patch.dir.clone())], dir })
     }
 
     /// Has kbuild enter the stages of these modules when it works in `work`.
@@ -217,8 +223,9 @@ impl Stage {
 
     /// What a compiler said, with the names of the sources themselves in place of the links.
     pub(super) fn with_source_names(&self, text: &str) -> String {
-        let (links, sources) = &self.links;
-        text.replace(&*links.to_string_lossy(), &sources.to_string_lossy())
+        self.links.iter().fold(text.to_owned(), |text, (links, sources)| {
+            text.replace(&*links.to_string_lossy(), &sources.to_string_lossy())
+        })
     }
 
     /// The modules in it.
@@ -411,7 +418,7 @@ mod tests {
         let dir = work.path().join("build");
         create(&dir).expect("dir");
         let kernel = |release: &str| Kernel {
-            arch: &crate::ARCHES[0],
+            arch: crate::arches()[0],
             id: "test".to_owned(),
             release: release.to_owned(),
             build_dir: "/b".into(),

@@ -19,12 +19,13 @@ pub struct Known {
     /// What `--kernel` takes.
     pub id: &'static str,
     /// What the versions of its packages begin with.
-    series: &'static str,
+    pub series: &'static str,
 }
 
-/// Every kernel that can be fetched, oldest first. [`Arch::kernels`] says for which architectures.
-pub static KNOWN: &[Known] =
-    &[Known { id: "debian-6.1", series: "6.1." }, Known { id: "debian-6.12", series: "6.12." }];
+/// Of the series 6.1.
+pub static DEBIAN_6_1: Known = Known { id: "debian-6.1", series: "6.1." };
+/// Of the series 6.12.
+pub static DEBIAN_6_12: Known = Known { id: "debian-6.12", series: "6.12." };
 
 /// A release of Debian, as an architecture's packages are taken from it: kernels, and programs for guests.
 #[derive(Debug)]
@@ -32,15 +33,15 @@ pub struct Release {
     /// What it is, for a list.
     pub about: &'static str,
     /// The suites that its packages are in.
-    pub(crate) suites: &'static [&'static str],
+    pub suites: &'static [&'static str],
     /// Where its packages have what once was in `/bin` and `/lib` (`UsrMerge` in Debian's wiki): `usr/`, or nothing.
-    usr: &'static str,
+    pub usr: &'static str,
     /// The release whose kbuild tools take the place of its own, which may need newer libraries than this machine has.
-    tools: Option<&'static Release>,
+    pub tools: Option<&'static Release>,
     /// What is named otherwise than in the releases before it: the packages of programs and libraries for a guest.
-    renamed: &'static [(&'static str, &'static str)],
+    pub renamed: &'static [(&'static str, &'static str)],
     /// What those programs need that the releases before it did not have, or not as a package of its own.
-    pub(crate) added: &'static [&'static str],
+    pub added: &'static [&'static str],
 }
 
 impl Release {
@@ -86,8 +87,9 @@ impl Known {
     ///
     /// There is none of that name ([`Failure::Usage`]).
     pub fn by_id(id: &str) -> Result<&'static Known> {
-        let known = KNOWN.iter().find(|known| known.id == id);
-        let ids: Vec<&str> = KNOWN.iter().map(|known| known.id).collect();
+        let all = Known::all();
+        let known = all.iter().copied().find(|known| known.id == id);
+        let ids: Vec<&str> = all.iter().map(|known| known.id).collect();
         let message = || {
             format!(
                 "there is no kernel '{id}': expected one of {}, or --kernel-dir and --image",
@@ -97,14 +99,25 @@ impl Known {
         Ok(known.ok_or_else(|| Failure::Usage(message()))?)
     }
 
+    /// Every kernel that can be fetched for some architecture.
+    pub fn all() -> Vec<&'static Known> {
+        let mut all = vec![&DEBIAN_6_1, &DEBIAN_6_12];
+        for known in crate::arches().iter().flat_map(|arch| arch.kernels) {
+            if !all.contains(known) {
+                all.push(known);
+            }
+        }
+        all
+    }
+
     /// Whether the architecture has this kernel.
     pub fn is_of(&self, arch: &Arch) -> bool {
-        arch.kernels.contains(&self.id)
+        arch.kernels.contains(&self)
     }
 
     /// The kernels that the architecture has, oldest first.
-    pub fn of(arch: &Arch) -> impl DoubleEndedIterator<Item = &'static Known> {
-        KNOWN.iter().filter(|known| known.is_of(arch))
+    pub fn of(arch: &Arch) -> impl DoubleEndedIterator<Item = &'static Known> + use<> {
+        arch.kernels.iter().copied()
     }
 
     /// Every kernel of `arches` that is one of `kernels`, by architecture.
@@ -249,7 +262,8 @@ fn what_there_is(arch: &Arch) -> String {
     if arch.kernels.is_empty() {
         return format!("no kernel of {arch} is known: --kernel-dir and --image take one of your own");
     }
-    format!("there are: {}", arch.kernels.join(", "))
+    let ids: Vec<&str> = arch.kernels.iter().map(|known| known.id).collect();
+    format!("there are: {}", ids.join(", "))
 }
 
 pub(crate) fn open_root(cache: &Cache, arch: &Arch, host: &str, progress: &Progress) -> Result<Root> {
@@ -481,15 +495,15 @@ mod tests {
     }
 
     /// An architecture with these kernels, and else as arm64.
-    fn with(kernels: &'static [&'static str]) -> &'static Arch {
+    fn with(kernels: &[&'static Known]) -> &'static Arch {
         let arm64 = Arch::by_name("arm64").expect("arch").clone();
-        Box::leak(Box::new(Arch { kernels, ..arm64 }))
+        Box::leak(Box::new(Arch { kernels: kernels.to_vec().leak(), ..arm64 }))
     }
 
     #[test]
     fn only_pairs_that_there_are_are_made() {
-        let (one, both, none) = (with(&["debian-6.12"]), with(&["debian-6.1", "debian-6.12"]), with(&[]));
-        let (old, new) = (&KNOWN[0], &KNOWN[1]);
+        let (one, both, none) = (with(&[&DEBIAN_6_12]), with(&[&DEBIAN_6_1, &DEBIAN_6_12]), with(&[]));
+        let (old, new) = (&DEBIAN_6_1, &DEBIAN_6_12);
         let pairs = Known::pairs(&[one, both, none], &[old, new]).expect("some");
         let ids: Vec<&str> = pairs.iter().map(|(_, known)| known.id).collect();
         assert_eq!(ids, ["debian-6.12", "debian-6.1", "debian-6.12"]);
@@ -501,8 +515,8 @@ mod tests {
     fn a_kernel_that_an_architecture_does_not_have_is_a_usage_error() {
         let cache = tempfile::tempdir().expect("dir");
         let cache = Cache::at(cache.path());
-        let (one, none) = (with(&["debian-6.12"]), with(&[]));
-        let old = &KNOWN[0];
+        let (one, none) = (with(&[&DEBIAN_6_12]), with(&[]));
+        let old = &DEBIAN_6_1;
         let errors = [
             Known::pairs(&[one], &[old]).expect_err("pair").to_string(),
             old.load(&cache, one).expect_err("load").to_string(),
@@ -511,17 +525,19 @@ mod tests {
         for error in errors {
             assert_eq!(error, "debian-6.1 has no arm64 kernel; there are: debian-6.12");
         }
-        let all: Vec<&Known> = KNOWN.iter().collect();
-        let error = Known::pairs(&[none], &all).expect_err("none");
+        let error = Known::pairs(&[none], &Known::all()).expect_err("none");
         assert!(matches!(error, Failure::Usage(_)));
         assert!(error.to_string().contains("no kernel of arm64 is known"), "{error}");
     }
 
     #[test]
-    fn every_kernel_that_an_architecture_is_said_to_have_is_known() {
-        for arch in crate::ARCHES {
-            let known: Vec<&str> = Known::of(arch).map(|known| known.id).collect();
-            assert_eq!(known, arch.kernels, "{arch}: in the order of KNOWN");
+    fn every_kernel_of_an_architecture_is_found_by_its_id_and_the_newest_is_the_last() {
+        for arch in crate::arches() {
+            for known in Known::of(arch) {
+                assert_eq!(Known::by_id(known.id).expect("known"), known);
+            }
+            let series: Vec<&str> = Known::of(arch).map(|known| known.series).collect();
+            assert!(series.is_sorted_by(|one, next| version::compare(one, next).is_lt()), "{arch}");
         }
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Live-patching facts of __name__.
 //!
-//! `cargo test -p klp-arch-__name__` lists what is not stated yet, in the order in which to state it: what, where in these files,
+//! `__test__` lists what is not stated yet, in the order in which to state it: what, where in these files,
 //! and where the answer is found. `docs/src/porting.md` leads through it.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -23,6 +23,7 @@ use klp_core::{Architecture, Endian};
 /// The __name__ architecture.
 #[derive(Clone, Copy, Debug)]
 pub struct __Type__;
+__native__
 
 impl Architecture for __Type__ {
     const NAME: &'static str = "__name__";

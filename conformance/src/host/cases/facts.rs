@@ -36,7 +36,7 @@ pub(super) fn cases<A: Architecture>(d: &'static Description) -> Vec<Case> {
 
 fn names<A: Architecture>(d: &'static Description) -> Check {
     ensure_eq!(A::NAME, d.name, "Architecture::NAME");
-    let arch = (d.host)().ok_or_else(|| format!("klp_host::ARCHES has no '{}'", A::NAME))?;
+    let arch = (d.host)().ok_or_else(|| format!("the host tools know no architecture '{}'", A::NAME))?;
     ensure_eq!(A::NAME, arch.name, "Architecture::NAME");
     ensure_eq!(A::ELF_MACHINE, arch.facts.elf_machine, "Architecture::ELF_MACHINE");
     ensure_eq!(A::ENDIAN, arch.facts.endian, "Architecture::ENDIAN");

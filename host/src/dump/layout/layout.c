@@ -16,13 +16,8 @@
 #include <asm/orc_types.h>
 #endif
 
-/*
- * The operand modifier that prints a number and nothing else; gcc's for s390 prints a byte, gcc 12's for riscv has none, and there
- * plain numbers need none.
- */
-#if defined(CONFIG_S390) || defined(CONFIG_RISCV)
-#define KLP_OPERAND "%0"
-#else
+/* The operand modifier that prints a number and nothing else; where it does something else, plain numbers need none. */
+#ifndef KLP_OPERAND
 #define KLP_OPERAND "%c0"
 #endif
 #define KLP_NUMBER(name, value) \
@@ -75,7 +70,7 @@ static void __used klp_layout(void)
 #endif
 	KLP_TASK_FIELD("task_struct.sp", KLP_TASK_SP);
 /* Where the context switch saves them there, and not on the stack. */
-#if defined(CONFIG_ARM64) || defined(CONFIG_RISCV)
+#ifdef KLP_TASK_HAS_PC
 	KLP_TASK_FIELD("task_struct.pc", KLP_TASK_PC);
 	KLP_TASK_FIELD("task_struct.fp", KLP_TASK_FP);
 #endif

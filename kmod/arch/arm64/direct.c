@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * Direct calls on arm64: the stubs are in direct_stub_arm64.S. One ends in a direct branch; where its target is out of reach, that
+ * Direct calls on arm64: the stubs are in direct_stub.S. One ends in a direct branch; where its target is out of reach, that
  * is a NOP, and the stub goes on to read the target from here.
  */
 #include <linux/sizes.h>

@@ -5,6 +5,8 @@
 #define KLP_REGS_RA	KLP_ABSENT
 #define KLP_REGS_GPRS	KLP_ABSENT
 #define KLP_SLOT_REGS_SIZE 80
+/* An instruction that CPUs execute is not replaced by one store (SDM vol. 3A, "Handling Self- and Cross-Modifying Code"). */
+#define KLP_WRITE_BY_BREAKPOINT
 #define KLP_TASK_SP(task) ((task)->thread.sp)
 #define KLP_TASK_PC(task) (0)
 #define KLP_TASK_FP(task) (0)

@@ -4,10 +4,15 @@
 #define KLP_REGS_SP	KLP_FREGS(sp)
 #define KLP_REGS_RA	KLP_FREGS(ra)
 #define KLP_REGS_GPRS	KLP_ABSENT
+/* The context switch saves all three in the task, not on the stack. */
+#define KLP_TASK_HAS_PC
 #define KLP_TASK_SP(task) ((task)->thread.sp)
 #define KLP_TASK_PC(task) ((task)->thread.ra)
 #define KLP_TASK_FP(task) ((task)->thread.s[0])
 #define KLP_TASK_BOTTOM(task) ((u64)task_pt_regs(task))
+
+/* The operand of a number in inline assembly: gcc 12 has no modifier `c`. */
+#define KLP_OPERAND "%0"
 
 /* The caller of the function that asks, which thereby has a frame record: below the address that the frame pointer holds. */
 #define KLP_CALLER(caller_pc, caller_sp, caller_fp) do { \

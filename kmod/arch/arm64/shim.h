@@ -12,6 +12,8 @@
 #define KLP_REGS_GPRS	KLP_FREGS(regs.regs[0])
 #endif
 #define KLP_SLOT_REGS_SIZE 96
+/* The context switch saves all three in the task, not on the stack. */
+#define KLP_TASK_HAS_PC
 #define KLP_TASK_SP(task) ((task)->thread.cpu_context.sp)
 #define KLP_TASK_PC(task) ((task)->thread.cpu_context.pc)
 #define KLP_TASK_FP(task) ((task)->thread.cpu_context.fp)

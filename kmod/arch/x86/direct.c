@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * Direct calls on x86_64: each stub of direct_stub_x86.S ends in a static call. That is the kernel's own way to have code jump
+ * Direct calls on x86_64: each stub of direct_stub.S ends in a static call. That is the kernel's own way to have code jump
  * to what may change, by a direct jump that needs neither a retpoline nor a landing pad at its target.
  */
 #include <linux/static_call.h>

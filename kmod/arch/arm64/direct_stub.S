@@ -20,7 +20,7 @@ SYM_CODE_START(klp_direct_stub_first)
 	.if	place == 0
 SYM_INNER_LABEL(klp_direct_stub_jump, SYM_L_GLOBAL)
 	.endif
-	nop					// direct_arm64.c makes it `b target`
+	nop					// direct.c makes it `b target`
 	ldr_l	x16, klp_direct_targets + place
 	br	x16
 	.balign	32

@@ -6,5 +6,5 @@ use klp_host::arch::{Arch, Image, Qemu, Threads};
 use klp_host::kernel::debian::BOOKWORM;
 use klp_host::{Facts, patchable};
 
-/// The entry that would be in `klp_host::ARCHES`.
+/// The entry that the SDK's table would have.
 pub static ARCH: Arch = __entry__;

@@ -10,6 +10,9 @@
 #define KLP_TASK_FP(task) (0)
 #define KLP_TASK_BOTTOM(task) ((u64)task_pt_regs(task))
 
+/* The operand of a number in inline assembly: gcc's modifier `c` prints a byte. */
+#define KLP_OPERAND "%0"
+
 /* The caller of the function that asks. With packed frames gcc takes the address of its back chain for that of its frame. */
 #define KLP_CALLER(caller_pc, caller_sp, caller_fp) do { \
 	(caller_pc) = (u64)__builtin_return_address(0); \
