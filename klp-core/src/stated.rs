@@ -132,7 +132,7 @@ facts! {
     Recognise {
         Names 1 "names" {
             what: "The names it goes by: the kernel's, Debian's, the GNU toolchain's, rustc's, `uname -m`'s.",
-            place: "klp_host::Arch, the entry of ARCHES",
+            place: "klp_host::Arch, its entry",
             source: "the kernel's Makefile (SRCARCH, UTS_MACHINE) and arch/SRCARCH/Makefile; dpkg-architecture -L; \
                      rustc --print target-list; apt-cache search gcc-.*-linux-gnu",
             needed_by: "headers, compilers and packages are found by them",
@@ -161,14 +161,14 @@ facts! {
         }
         Qemu 5 "qemu" {
             what: "The machine that QEMU runs its stock kernel on: CPU, console, a second terminal, the image that boots.",
-            place: "klp_host::Arch, the entry of ARCHES, qemu",
+            place: "klp_host::Arch, its entry, qemu",
             source: "qemu-system-* -machine help; the stock kernel's .config (console and serial drivers that are built in)",
             needed_by: "every guest, and host cases that execute code",
             cases: &["H3.8", "H3.9", "H10.6", "G0"],
         }
         Kernels 6 "kernels" {
             what: "A stock kernel that can be fetched: the Debian suite that has its image and headers.",
-            place: "klp_host::Arch, the entry of ARCHES, kernels; host/src/kernel/debian.rs, KNOWN, for one that no other has",
+            place: "klp_host::Arch, its entry, kernels; host/src/kernel/debian.rs has those of others",
             source: "apt-cache policy of linux-image and linux-headers for the architecture; CONFIG_DYNAMIC_FTRACE, CONFIG_KALLSYMS \
                      and CONFIG_MODULES in its .config",
             needed_by: "every guest",
@@ -260,7 +260,7 @@ facts! {
         }
         Shim 18 "shim" {
             what: "What C alone knows: where registers and a sleeping task's state lie; how Rust code is compiled for the kernel.",
-            place: "kmod/shim/arch/SRCARCH.h, kmod/rust.mk, and the architecture's line in kmod/src/lib.rs",
+            place: "shim.h and build.mk in kmod/arch/SRCARCH, and the architecture's line in arches/src/lib.rs; in a repository of its own in kmod",
             source: "asm/ftrace.h, asm/processor.h (thread_struct), __switch_to; arch/SRCARCH/Makefile (KBUILD_CFLAGS) for the code model \
                      and the registers that the kernel leaves alone",
             needed_by: "klp.ko does not build without",
@@ -366,7 +366,7 @@ facts! {
         }
         RecordedStacks 32 "recorded_stacks" {
             what: "How memory dumps are read, and stacks of real kernels that were recorded from one.",
-            place: "klp_host::Arch, the entry of ARCHES, page_tables; conformance/fixtures/stacks/NAME-KERNEL",
+            place: "klp_host::Arch, its entry, page_tables; conformance/fixtures/stacks/NAME-KERNEL",
             source: "the manual on page tables, arch/SRCARCH/include/asm/pgtable.h, arch/SRCARCH/kernel/vmcore_info.c; cargo klp run --dump, \
                      cargo klp stacks --record",
             needed_by: "cargo klp stacks, and walks that have to stay right without a kernel",
@@ -376,7 +376,7 @@ facts! {
     Transitions {
         WayOut 33 "way_out" {
             what: "The functions between a system call, interrupt or exception and user mode that are not entry code.",
-            place: "kmod/src/universe.rs, WAY_OUT, if there are others than those of all architectures",
+            place: "the crate's unwind.rs, WAY_OUT, if there are others than those in kmod/src/universe.rs",
             source: "kernel/entry/common.c if arch/SRCARCH/Kconfig selects GENERIC_ENTRY; else arch/SRCARCH/kernel/entry.S and signal.c",
             needed_by: "tasks that are to leave the kernel before they are switched would wait for ever",
             cases: &["G11"],
@@ -399,7 +399,7 @@ facts! {
         }
         Room 36 "room" {
             what: "Which options leave how much room, and whether a slot and a branch fit; or why none do.",
-            place: "klp_host::Arch, the entry of ARCHES, room; description, patchable; kmod/shim/slot_SRCARCH.S and kmod/patch.mk, if they do",
+            place: "klp_host::Arch, its entry, room; description, patchable; slot.S and build.mk in kmod/arch/SRCARCH, if they do",
             source: "gcc's manual on -fpatchable-function-entry; what gcc makes of it, with and without the options in KBUILD_CFLAGS",
             needed_by: "klp build --patchable, or its refusal",
             cases: &["H10", "G14"],
