@@ -227,7 +227,7 @@ pub trait Unwind {
     /// Alignment in bytes of frames on the stack.
     const FRAME_ALIGN: u64;
 
-    /// Functions between a system call, interrupt or exception and user mode, beside those that `klp.ko` knows (`WAY_OUT` in
+    /// Functions between a system call, interrupt or exception and user mode, beside those that `klp.ko` knows on all (`COMMON` in
     /// `kmod/src/universe.rs`). A name that is missing makes a task that waits to leave the kernel be asked again, for ever.
     const WAY_OUT: &'static [&'static str] = &[];
 

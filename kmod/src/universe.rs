@@ -53,7 +53,7 @@ extern "C" fn klp_rs_waits_no_more(task: u64) {
 /// What lies between a system call, interrupt or exception and user mode, beside entry code that is not instrumented
 /// (`kernel/entry/common.c`, `arch/powerpc/kernel/interrupt.c`, `arch/s390/kernel/entry.S`, `arch/*/kernel/signal.c`,
 /// `kernel/signal.c`); the architecture may know more. A name that is missing makes a task be asked again, for ever.
-const WAY_OUT: &[&str] = &[
+const COMMON: &[&str] = &[
     "task_work_run",
     "resume_user_mode_work",
     "get_signal",
@@ -85,6 +85,16 @@ const WAY_OUT: &[&str] = &[
     "ret_from_kernel_user_thread",
 ];
 
+/// These, and those of the architecture.
+const WAY_OUT: [&str; COMMON.len() + Native::WAY_OUT.len()] = {
+    let (mut all, mut i) = ([""; COMMON.len() + Native::WAY_OUT.len()], 0);
+    while i < all.len() {
+        all[i] = if i < COMMON.len() { COMMON[i] } else { Native::WAY_OUT[i - COMMON.len()] };
+        i += 1;
+    }
+    all
+};
+
 /// Longest symbol with its module's name (KSYM_SYMBOL_LEN of `include/linux/kallsyms.h`, in the newer kernels).
 const SYMBOL: usize = 640;
 
@@ -110,6 +120,5 @@ fn is_way_out_at(pc: Addr) -> bool {
 
 /// Whether a function of this name is on the way out. The compiler's clones are as good: NAME.isra.0, NAME.constprop.0.
 pub(crate) fn is_way_out(name: &str) -> bool {
-    let name = name.split('.').next().unwrap_or_default();
-    Native::WAY_OUT.contains(&name) || WAY_OUT.contains(&name)
+    WAY_OUT.contains(&name.split('.').next().unwrap_or_default())
 }
