@@ -418,3 +418,31 @@ impl fmt::Display for Arch {
         f.write_str(self.name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_registered_behind_the_back_of_who_has_asked() {
+        let first = arches()[0];
+        let refused = |name, repository| {
+            let arch = Box::leak(Box::new(Arch { name, repository, ..first.clone() }));
+            register(arch).expect_err("refused").to_string()
+        };
+        assert!(refused(first.name, Some("/r")).contains("the SDK has one of that name"));
+        assert!(refused("demo64", None).contains("expected `repository: Some(…)`"));
+        assert!(refused("demo64", Some("/r")).contains("before anything else is asked"));
+        assert!(Arch::by_name("demo64").is_none());
+        assert_eq!((recorded().len(), repository()), (ARCHES.len(), sdk()));
+    }
+
+    #[test]
+    fn what_c_and_make_are_told_is_in_the_architectures_own_repository() {
+        let mut arch = arches()[0].clone();
+        let sdks = Path::new("/sdk/kmod/arch").join(arch.srcarch);
+        assert_eq!(arch.kmod_dir(Path::new("/sdk/kmod")), sdks);
+        arch.repository = Some("/r");
+        assert_eq!(arch.kmod_dir(Path::new("/sdk/kmod")), Path::new("/r/kmod"));
+    }
+}

@@ -413,6 +413,29 @@ mod tests {
     }
 
     #[test]
+    fn an_architecture_of_another_repository_is_in_the_place_of_the_sdks() {
+        let files = [("kmod/Kbuild", ""), ("kmod/arch/x86/shim.h", "sdk"), ("kmod/arch/x86/slot.S", "sdk")];
+        let dir = tree(&[files.as_slice(), &[("port/shim.h", "port"), ("port/build.mk", "port")]].concat());
+        let (kmod, port) = (dir.path().join("kmod"), dir.path().join("port"));
+        let work = tempfile::tempdir().expect("dir");
+        let stage = Stage::kmod(work.path(), &kmod, "x86", Some(&port)).expect("staged");
+        let staged = stage.dir().join("arch/x86");
+        assert_eq!(list(&staged).expect("list"), ["build.mk", "shim.h"]);
+        assert_eq!(fs::read_to_string(staged.join("shim.h")).expect("a link"), "port");
+        let said = format!(
+            "{}:1: error\n{}/Kbuild:1: error",
+            staged.join("shim.h").display(),
+            stage.dir().display()
+        );
+        let named = format!("{}:1: error\n{}/Kbuild:1: error", port.join("shim.h").display(), kmod.display());
+        assert_eq!(stage.with_source_names(&said), named);
+
+        let stage = Stage::kmod(work.path(), &kmod, "x86", None).expect("staged");
+        assert_eq!(fs::read_to_string(stage.dir().join("arch/x86/shim.h")).expect("a link"), "sdk");
+        assert_eq!(list(&staged).expect("list"), ["shim.h", "slot.S"]);
+    }
+
+    #[test]
     fn another_kernels_objects_go() {
         let work = tempfile::tempdir().expect("dir");
         let dir = work.path().join("build");
