@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 # What make is told of the architecture that is built for: klp-arch, the directory with its files, and what build.mk there says.
 #
-# In: KLP_KMOD; KLP_ARCH: that directory, if it is of another repository (docs/src/porting.md, "In a repository of your own").
+# In: KLP_KMOD; KLP_ARCH_DIR: that directory, if it is of another repository (docs/src/porting.md, "In a repository of your own").
 #
 # build.mk sets, where there is something to say:
 #	klp-arch-target		the Rust target
@@ -17,7 +17,7 @@
 #	klp-arch-room-instead	options for ftrace that are taken away, if not all are
 # Objects have the prefix $(klp-arch-obj). If there is slot.S, it has the thunks of functions with a slot.
 
-klp-arch := $(or $(KLP_ARCH),$(KLP_KMOD)/arch/$(SRCARCH))
+klp-arch := $(or $(KLP_ARCH_DIR),$(KLP_KMOD)/arch/$(SRCARCH))
 klp-arch-obj := arch/$(SRCARCH)
 
 # What differs between kernels is found in their headers, never in their version: $(call klp-has,HEADER,REGEX,MACRO)

@@ -206,7 +206,10 @@ fn deliver(stage: &Stage, out_dir: &Path, name: &str) -> Result<PathBuf> {
             if found.is_empty() { "no module".to_owned() } else { found.join(", ") }
         );
     }
-    fs::copy(&built, &out)
+    // Another command may be reading the one that is there.
+    let part = out_dir.join(format!("{file}.part"));
+    fs::copy(&built, &part)
+        .and_then(|_| fs::rename(&part, &out))
         .with_context(|| format!("cannot copy {} to {}", built.display(), out.display()))?;
     Ok(out)
 }
@@ -239,7 +242,7 @@ const NOT_INHERITED: &[&str] = &[
     "CARGO_ENCODED_RUSTFLAGS",
     "CARGO_BUILD_RUSTFLAGS",
     "CARGO_BUILD_TARGET",
-    "KLP_ARCH",
+    "KLP_ARCH_DIR",
 ];
 
 impl Make<'_> {
@@ -285,8 +288,8 @@ impl Make<'_> {
 
     /// Builds the patches in C by one make, which reads the kernel's makefiles and its list of symbols once.
     ///
-    /// Returns whether they are built and nothing is to be said of them. If not, all that was made is gone: built one after the
-    /// other, each says it under its name.
+    /// Returns whether they are built. If not, or with warnings that are denied, all that was made is gone: built one after the other,
+    /// each says it under its name.
     fn build_together(&self, work: &Path, patches: &[Patch], stages: &[Stage]) -> Result<bool> {
         let in_c = || patches.iter().zip(stages).filter(|(patch, _)| !patch.is_rust());
         let names: Vec<&str> = in_c().map(|(patch, _)| patch.name.as_str()).collect();
@@ -299,11 +302,15 @@ impl Make<'_> {
         let output = self
             .progress
             .phase(format!("{} modules for {id} ({arch})", names.len()), |_| run(&mut command))?;
-        let is_silent = output.success && output.text.is_empty();
-        if !is_silent {
-            in_c().try_for_each(|(_, stage)| stage.remove())?;
+        if output.success && (output.text.is_empty() || !self.options.deny_warnings) {
+            if !output.text.is_empty() {
+                self.progress
+                    .note(&in_c().fold(output.text, |text, (_, stage)| stage.with_source_names(&text)));
+            }
+            return Ok(true);
         }
-        Ok(is_silent)
+        in_c().try_for_each(|(_, stage)| stage.remove())?;
+        Ok(false)
     }
 
     fn command(&self, dir: &Path) -> Command {
@@ -329,7 +336,7 @@ impl Make<'_> {
             command.env_remove(name);
         }
         if let Some(dir) = self.arch_dir {
-            command.env("KLP_ARCH", dir);
+            command.env("KLP_ARCH_DIR", dir);
         }
         command
     }

@@ -366,7 +366,7 @@ facts! {
         }
         RecordedStacks 32 "recorded_stacks" {
             what: "How memory dumps are read, and stacks of real kernels that were recorded from one.",
-            place: "klp_host::Arch, its entry, page_tables; conformance/fixtures/stacks/NAME-KERNEL",
+            place: "klp_host::Arch, its entry, page_tables; conformance/fixtures/stacks/NAME-KERNEL, in a repository of its own in stacks",
             source: "the manual on page tables, arch/SRCARCH/include/asm/pgtable.h, arch/SRCARCH/kernel/vmcore_info.c; cargo klp run --dump, \
                      cargo klp stacks --record",
             needed_by: "cargo klp stacks, and walks that have to stay right without a kernel",
@@ -399,7 +399,7 @@ facts! {
         }
         Room 36 "room" {
             what: "Which options leave how much room, and whether a slot and a branch fit; or why none do.",
-            place: "klp_host::Arch, its entry, room; description, patchable; slot.S and build.mk in kmod/arch/SRCARCH, if they do",
+            place: "klp_host::Arch, its entry, room; description, patchable; slot.S and build.mk in kmod/arch/SRCARCH, in a repository of its own in kmod, if they do",
             source: "gcc's manual on -fpatchable-function-entry; what gcc makes of it, with and without the options in KBUILD_CFLAGS",
             needed_by: "klp build --patchable, or its refusal",
             cases: &["H10", "G14"],

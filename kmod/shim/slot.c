@@ -13,7 +13,7 @@
 
 #include "hook.h"
 
-/* slot_ARCH.S has so many thunks. */
+/* The architecture's slot.S has so many thunks. */
 #define KLP_THUNKS 64
 
 struct klp_range klp_shim_thunk_text;
@@ -21,7 +21,7 @@ struct klp_range klp_shim_thunk_text;
 #ifdef KLP_SLOT
 extern char klp_thunks[], klp_thunk_common[], klp_thunks_end[];
 
-/* How slot_ARCH.S lays the registers out. */
+/* How slot.S lays the registers out. */
 const struct klp_regs_layout klp_shim_slot_layout = {
 	.size = KLP_SLOT_REGS_SIZE,
 	.pc = 0,

@@ -22,7 +22,7 @@ fn documents() -> Documents {
 /// Write the support matrix into README.md and docs/, from the recorded results of the conformance cases
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-The results are in conformance/results.txt; `klp conform --record` and `klp test --record` write them.
+The results are in conformance/results.txt, in a port's repository in results.txt; `klp conform --record` and `klp test --record` write them.
 
 Example: cargo klp matrix --check")]
 pub(crate) struct Args {

@@ -268,7 +268,7 @@ fn porter(template: &Template<'_>, sdk: &Path, out: &Path) -> Result<Files> {
         ("__host__", "Some(&crate::arch::ARCH)"),
         (
             "__files__",
-            "Files {\n        golden: concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/../snapshots\"),\n        \
+            "Files {\n        package: \"klp-NAME\",\n        golden: concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/../snapshots\"),\n        \
              stacks: concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/../stacks\"),\n        \
              relocations: concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/../relocations.md\"),\n    }",
         ),

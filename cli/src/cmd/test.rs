@@ -8,8 +8,8 @@ use klp_conformance::arch::Entry;
 use klp_conformance::report::record::Record;
 use klp_conformance::report::{CaseResult, Counts, Outcome, Report};
 use klp_core::stated::Stage;
-use klp_host::Progress;
 use klp_host::arch::{recorded, repository, sdk};
+use klp_host::{Arch, Progress};
 
 use super::conform::{self, Suite};
 use super::matrix;
@@ -28,7 +28,7 @@ const LESS_OFTEN: &str = "KLP_STRESS_CYCLES=40 KLP_FLIPS=20000 KLP_CYCLES=5";
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example: cargo klp test")]
 pub(crate) struct Args {
-    /// Keep the results of the conformance cases in conformance/results.txt, and write the support matrix anew, in place of
+    /// Keep the results of the conformance cases in conformance/results.txt (results.txt in a port's repository), and write the support matrix anew, in place of
     /// comparing with what is recorded
     #[arg(long)]
     record: bool,
@@ -42,15 +42,17 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Result<()> {
     let progress = Progress::new();
     let mut all = Tally::default();
+    // In a repository of a port's own cargo takes the default members: klp.ko may not compile yet.
+    let packages: &[&str] = if repository() == sdk() { &["--workspace"] } else { &[] };
     // First what downloads and builds nothing, so that a slip shows at once.
     all.add(lint(&progress, "formatting", &["fmt", "--all", "--check"], "fmt")?);
     all.add(lint(
         &progress,
         "clippy",
-        &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"],
+        &[&["clippy"], packages, &["--all-targets", "--quiet", "--", "--deny", "warnings"]].concat(),
         "clippy",
     )?);
-    all.add(lint(&progress, "rustdoc", &["doc", "--workspace", "--no-deps", "--quiet"], "")?);
+    all.add(lint(&progress, "rustdoc", &[&["doc"], packages, &["--no-deps", "--quiet"]].concat(), "")?);
     let recorded = Record::read(&Record::path())?;
     if !args.record {
         all.add(up_to_date(&recorded)?);
@@ -58,7 +60,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     all.add(tests(
         &progress,
         "unit and host tests",
-        cargo().args(["test", "--workspace", "--no-fail-fast"]),
+        cargo().arg("test").args(packages).arg("--no-fail-fast"),
     )?);
     if repository() == sdk() {
         all.add(tests(&progress, "model checking", &mut model_checking())?);
@@ -83,13 +85,17 @@ pub(crate) fn run(args: Args) -> Result<()> {
 /// What runs on kernels, what takes longest first: whoever runs the last one is alone with it.
 fn on_kernels() -> Result<Vec<conform::Args>> {
     let done = || recorded().iter().copied().filter(|arch| arch.reached == Some(Stage::PatchSites));
-    let mut newest = conform::Args::everything(Suite::Guest).of(done()).newest();
-    newest.case = GROUPS.iter().chain(&LONG_GROUPS).map(|group| (*group).to_owned()).collect();
-    let mut older = conform::Args::everything(Suite::Guest).of(done()).older();
-    older.case = GROUPS.map(str::to_owned).to_vec();
-    let selftests = conform::Args::everything(Suite::Kselftest).of(done()).newest();
-    let mut runs = vec![newest, older, selftests];
-    for &arch in recorded() {
+    let mut runs = Vec::new();
+    // A repository of a port's own has none until it is done.
+    if done().next().is_some() {
+        let mut newest = conform::Args::everything(Suite::Guest).of(done()).newest();
+        newest.case = GROUPS.iter().chain(&LONG_GROUPS).map(|group| (*group).to_owned()).collect();
+        let mut older = conform::Args::everything(Suite::Guest).of(done()).older();
+        older.case = GROUPS.map(str::to_owned).to_vec();
+        let selftests = conform::Args::everything(Suite::Kselftest).of(done()).newest();
+        runs.extend([newest, older, selftests]);
+    }
+    for &arch in recorded().iter().filter(|arch| !arch.kernels.is_empty()) {
         if let Some(reached) = arch.reached.filter(|reached| *reached < Stage::PatchSites) {
             runs.push(conform::Args::of_port(arch, reached)?);
         }
@@ -249,8 +255,11 @@ fn host_results(keep: Keep<'_>, progress: &Progress) -> Result<Tally> {
     let of = |entry: &'static Entry| {
         entry.host_cases().into_iter().map(|case| case.unless_it_fails(entry.description))
     };
-    let results: Vec<CaseResult> =
-        recorded().iter().filter_map(|arch| Entry::by_name(arch.name)).flat_map(of).collect();
+    let entry = |arch: &&Arch| {
+        Entry::by_name(arch.name).with_context(|| format!("the host suite does not describe {arch}"))
+    };
+    let entries = recorded().iter().map(entry).collect::<Result<Vec<_>>>()?;
+    let results: Vec<CaseResult> = entries.into_iter().flat_map(of).collect();
     let failures = keep.apply(&results)?;
     for failure in &failures {
         println!("failed: {failure}");

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 # id: G5.1
-# name: a function is patched and unpatched 200 times while every CPU calls it
+# name: a function is patched and unpatched again and again while every CPU calls it
 # source: Documentation/livepatch/livepatch.rst, "Limitations"; design: the engine
 # timeout: 240
 : "${KLP_STRESS_CYCLES:=200}"

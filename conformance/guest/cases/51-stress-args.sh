@@ -5,7 +5,9 @@
 # timeout: 240
 : "${KLP_STRESS_CYCLES:=200}"
 # The patch has 17 functions, each of which takes ftrace as long as a patch of one.
+# More than one: each CPU has to meet both functions.
 cycles=$((KLP_STRESS_CYCLES / 50))
+[ $cycles -ge 2 ] || cycles=2
 load test_target
 echo args >/sys/module/test_target/parameters/stress
 stress_cycles test_args $cycles

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 # id: G14.7
-# name: a function goes from the callback to its direct entry and back 100 times while every CPU calls it, on top of another patch
+# name: a function goes from the callback to its direct entry and back again and again while every CPU calls it, on top of another patch
 # source: design: a call that overlaps the change goes to the same target either way
 # timeout: 240
 . "${KLP_LIB%/*}/entries.sh"

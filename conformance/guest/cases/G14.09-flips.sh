@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 # id: G14.9
-# name: the entry of a function with a slot is flipped 100,000 times while every CPU calls it: each call goes to the old or the new
+# name: the entry of a function with a slot is flipped tens of thousands of times while every CPU calls it: each call goes to the old or the new
 # source: reference/2019-arm64-ftrace-with-regs.txt; design: N,M patch sites
 # timeout: 900
 . "${KLP_LIB%/*}/entries.sh"

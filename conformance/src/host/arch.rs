@@ -78,6 +78,12 @@ pub fn register(entry: &'static Entry) -> Result<(), Failure> {
         |why: &str| Failure::Usage(format!("the architecture {} cannot be registered: {why}", entry.name));
     let arch =
         (entry.description.host)().ok_or_else(|| refuse("`host` of its description gives no entry"))?;
+    if arch.name != entry.name {
+        return Err(refuse(&format!(
+            "its crate has this name, and its entry in the table is named {}",
+            arch.name
+        )));
+    }
     klp_host::arch::register(arch)?;
     let all = std::iter::once(entry).chain(ARCHITECTURES).collect();
     ALL.set(all).map_err(|_| refuse("the suites have been asked of architectures before"))

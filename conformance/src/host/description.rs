@@ -79,6 +79,8 @@ impl Description {
 /// Where files are that belong to a description.
 #[derive(Debug)]
 pub struct Files {
+    /// What the package is called that has the suite as its test `conformance`; `NAME` in it is the architecture's name.
+    pub package: &'static str,
     /// The directory of golden files: `NAME/CASE.snap` in it.
     pub golden: &'static str,
     /// The directory of recorded stacks: `NAME-KERNEL/*.txt` in it.
@@ -90,10 +92,17 @@ pub struct Files {
 impl Files {
     /// Those of this workspace.
     pub const HERE: Files = Files {
+        package: "klp-arch-NAME",
         golden: concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"),
         stacks: concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/stacks"),
         relocations: concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/relocations.md"),
     };
+
+    /// The command that writes the file that the case of this name compares with.
+    pub(crate) fn approve(&self, arch: &str, case: &str) -> String {
+        let package = self.package.replace("NAME", arch);
+        format!("INSTA_UPDATE=always cargo test -p {package} --test conformance -- {case}")
+    }
 }
 
 /// Sections of manuals.

@@ -21,7 +21,8 @@ pub(crate) fn check(d: &Description, name: &str, text: &str) -> Check {
     panic::catch_unwind(AssertUnwindSafe(compare)).map_err(|_| {
         format!(
             "differs from {dir}/{arch}/{name}.snap (above); it is now:\n{text}\n\
-             to approve it: INSTA_UPDATE=always cargo test -p klp-arch-{arch} --test conformance -- {name}"
+             to approve it: {}",
+            d.files.approve(arch, name)
         )
     })
 }

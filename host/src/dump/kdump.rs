@@ -138,7 +138,10 @@ fn read(file: File) -> Result<Dumped> {
     let name: Vec<u8> = header[MACHINE..MACHINE + 65].iter().copied().take_while(|byte| *byte != 0).collect();
     let name = String::from_utf8_lossy(&name).to_lowercase();
     // QEMU does not say.
-    let machine = arches().iter().find(|arch| arch.machine == name).map(|arch| arch.facts.elf_machine);
+    let machine = arches()
+        .iter()
+        .find(|arch| !name.is_empty() && arch.machine == name)
+        .map(|arch| arch.facts.elf_machine);
     let bitmaps = 1 + field(SUB_HEADER_BLOCKS)?;
     let blocks = field(BITMAP_BLOCKS)?;
     // Two bitmaps: the pages of the machine, and those that are in the file.

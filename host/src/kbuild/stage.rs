@@ -163,7 +163,7 @@ impl Stage {
     /// Empties the directory of all stages, `work`, if it was used for another kernel: objects do not tell.
     pub(super) fn for_kernel(work: &Path, kernel: &Kernel) -> Result<()> {
         let stamp = work.join("kernel");
-        let text = format!("{}\n{}\n", kernel.release, kernel.build_dir.display());
+        let text = format!("{}\n{}\n{}\n", kernel.arch, kernel.release, kernel.build_dir.display());
         if fs::read_to_string(&stamp).is_ok_and(|found| found == text) {
             return Ok(());
         }

@@ -71,6 +71,12 @@ pub(super) fn run(runs: &[Args], at_once: usize, progress: &Progress) -> Result<
                     for result in results.iter().flatten().filter(is_failure) {
                         progress.note(&format!("failed: {} {} {}", result.place(), result.id, result.name));
                     }
+                    if let Err(error) = &results {
+                        progress.note(&format!("error: {error:#}"));
+                        if is_this_machines(error) {
+                            next.store(jobs.len(), Ordering::Relaxed);
+                        }
+                    }
                     done.lock().unwrap_or_else(PoisonError::into_inner).push((index, results));
                 }
             });
@@ -81,12 +87,16 @@ pub(super) fn run(runs: &[Args], at_once: usize, progress: &Progress) -> Result<
     for (index, results) in done {
         match results {
             Ok(results) => all.extend(results),
-            // What this machine lacks is no fault of the kernel's.
-            Err(error) if klp_host::exit_status(&error) == 3 => return Err(error),
+            Err(error) if is_this_machines(&error) => return Err(error),
             Err(error) => all.push(jobs[index].not_run(&error)),
         }
     }
     Ok(all)
+}
+
+/// Whether it is said of something that this machine lacks, which is no fault of the kernel's.
+fn is_this_machines(error: &anyhow::Error) -> bool {
+    klp_host::exit_status(error) == 3
 }
 
 impl Job<'_> {

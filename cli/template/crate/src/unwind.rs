@@ -13,6 +13,9 @@ impl Unwind for __Type__ {
     // Fact::FrameAlign
     const FRAME_ALIGN: u64 = 0;
 
+    // Fact::WayOut
+    const WAY_OUT: &'static [&'static str] = &[];
+
     // Fact::SwitchedOut
     /// Unreliable, of every task.
     fn switched_out(saved: &Saved, _machine: &impl Machine) -> Result<Cursor, Unreliable> {

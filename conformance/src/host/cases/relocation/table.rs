@@ -100,8 +100,9 @@ pub(super) fn documented<A: Architecture>(d: &'static Description) -> Check {
         return Ok(());
     }
     Err(format!(
-        "the table of {} in {} is not what was found:\n{table}\nto write it: INSTA_UPDATE=always \
-         cargo test -p klp-arch-{} --test conformance -- table",
-        d.name, d.files.relocations, d.name
+        "the table of {} in {} is not what was found:\n{table}\nto write it: {}",
+        d.name,
+        d.files.relocations,
+        d.files.approve(d.name, "table")
     ))
 }
