@@ -80,7 +80,8 @@ pub fn run(kernel: &Kernel, options: &Options<'_>, progress: &Progress) -> Resul
     complete(&selftests.scripts, &dir().join("cases"))?;
     let cases = select(all, options.filters)?;
 
-    let out = modules::out_dir(kernel).join("kselftest");
+    // Where the guest suite has its klp.ko.
+    let out = modules::out_dir(kernel);
     let own = OWN_MODULES.map(|name| guest::dir().join("modules").join(name));
     let dirs = [selftests.modules.as_slice(), &own].concat();
     let built = kbuild::build(kernel, &out, &dirs, &modules::options(None), progress)?;
