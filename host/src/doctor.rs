@@ -2,15 +2,16 @@
 //! What this machine needs, whether it is there, and how to get it.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs};
 
 use anyhow::Result;
 use klp_core::stated::Fact;
 
 use crate::apt::install;
-use crate::process::which;
+use crate::process::{self, which};
 use crate::progress::Progress;
-use crate::{Arch, Failure, rustsrc};
+use crate::{Arch, Failure, rustsrc, version};
 
 /// What something is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,13 @@ pub struct Finding {
 pub enum Fix {
     /// The Debian package that has it.
     Package(String),
+    /// The Debian package that has it, of this upstream version at least.
+    Recent {
+        /// The package.
+        package: String,
+        /// The oldest version that will do.
+        oldest: &'static str,
+    },
     /// A command that is the user's to run.
     Command(String),
 }
@@ -91,8 +99,7 @@ pub fn check(arches: &[&Arch]) -> Vec<Finding> {
         }
     }
     for arch in arches.iter().filter(|arch| arch.states(Fact::Qemu)) {
-        let fix = package(which(arch.qemu.binary).is_some(), arch.qemu.package);
-        findings.push(Finding { what: arch.qemu.binary.to_owned(), task: Task::Run, fix });
+        findings.push(qemu(arch.qemu.binary, arch.qemu.package, qemu_version(arch.qemu.binary).as_deref()));
         if let Some((file, name)) = arch.qemu.firmware {
             let fix = package(Path::new(file).is_file(), name);
             findings.push(Finding { what: file.to_owned(), task: Task::Run, fix });
@@ -102,6 +109,23 @@ pub fn check(arches: &[&Arch]) -> Vec<Finding> {
     }
     findings.sort_by_key(|finding| finding.task as u8);
     findings
+}
+
+/// The oldest QEMU that guests run well in. Where it counts instructions, a CPU's turn ends at the next of the guest's timers. Before this
+/// one the first CPU may use up the time until then, each time (`rr_cpu_thread_fn` in `accel/tcg/tcg-accel-ops-rr.c`; since then it is divided,
+/// `icount_percpu_budget`). If it waits in a loop for a lock that the second one holds, the guest hangs: half of s390's did, while they booted.
+const QEMU: &str = "8.1";
+
+fn qemu(binary: &str, package: &str, found: Option<&str>) -> Finding {
+    let recent = found.is_some_and(|found| version::compare(found, QEMU).is_ge());
+    let fix = (!recent).then(|| Fix::Recent { package: package.to_owned(), oldest: QEMU });
+    Finding { what: binary.to_owned(), task: Task::Run, fix }
+}
+
+/// `10.0.2` of `QEMU emulator version 10.0.2 (Debian …)`.
+fn qemu_version(binary: &str) -> Option<String> {
+    let text = process::stdout(Command::new(which(binary)?).arg("--version")).ok()?;
+    Some(text.split("version ").nth(1)?.split_whitespace().next()?.to_owned())
 }
 
 /// The oldest Rust that the workspace builds with.
@@ -121,15 +145,21 @@ fn rust(found: Option<rustsrc::Minor>) -> Finding {
 /// missing that apt does not have.
 pub fn fix(findings: &[Finding], progress: &Progress) -> Result<()> {
     let mut packages: Vec<&str> = Vec::new();
+    let mut recent: Vec<(&str, &str)> = Vec::new();
     for finding in findings {
-        if let Some(Fix::Package(name)) = &finding.fix
-            && !packages.contains(&name.as_str())
-        {
-            packages.push(name);
+        match &finding.fix {
+            Some(Fix::Package(name)) if !packages.contains(&name.as_str()) => packages.push(name),
+            Some(Fix::Recent { package, oldest }) if !recent.contains(&(package.as_str(), oldest)) => {
+                recent.push((package, oldest));
+            }
+            _ => {}
         }
     }
     if !packages.is_empty() {
         install::install(&packages, progress)?;
+    }
+    if !recent.is_empty() {
+        install::install_recent(&recent, progress)?;
     }
     let command = findings.iter().find_map(|finding| match &finding.fix {
         Some(Fix::Command(command)) => {
@@ -223,6 +253,18 @@ mod tests {
         assert!(!Probe::Library("libklp-none.so.1").is_found());
         // This test is a program that is linked against it.
         assert!(Probe::Library("libc.so.6").is_found());
+    }
+
+    #[test]
+    fn an_old_qemu_is_not_enough() {
+        let fix = |found| qemu("qemu-system-s390x", "qemu-system-misc", found).fix;
+        for found in ["8.1.0", "8.1", "10.0.2"] {
+            assert_eq!(fix(Some(found)), None, "{found}");
+        }
+        for found in [Some("7.2.22"), Some("8.0.4"), None] {
+            let recent = Fix::Recent { package: "qemu-system-misc".to_owned(), oldest: QEMU };
+            assert_eq!(fix(found), Some(recent), "{found:?}");
+        }
     }
 
     #[test]

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! A QEMU process with its two terminals. It never outlives this process, nor the [`Machine`] that stands for it.
 
-mod turns;
-
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::PoisonError;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -21,7 +18,6 @@ use crate::guest::Job;
 use crate::qemu::RunSpec;
 use crate::qmp::Listener;
 use crate::{Failure, process};
-use turns::Turns;
 
 /// Ctrl-], which ends an interactive session whatever state the guest is in.
 const ESCAPE: u8 = 0x1d;
@@ -48,7 +44,6 @@ pub(crate) struct Machine {
     channel: UnixStream,
     /// Where QEMU takes commands, if a dump was asked for.
     control: Option<Listener>,
-    turns: Option<Turns>,
     complaints: Option<JoinHandle<String>>,
     /// QEMU opens it through our descriptor.
     _archive: File,
@@ -82,13 +77,10 @@ impl Machine {
         };
 
         let control = spec.dump.as_ref().map(|_| Listener::new()).transpose()?;
-        // One CPU has all turns.
-        let needs_turns = qemu.threads == Threads::Counted && spec.smp > 1;
-        let turns = needs_turns.then(Listener::new).transpose()?;
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", qemu.binary]);
         command.args(arguments(spec, &format!("/proc/{}/fd/{}", std::process::id(), archive.as_raw_fd())));
-        command.args(control.iter().chain(&turns).flat_map(Listener::arguments));
+        command.args(control.iter().flat_map(Listener::arguments));
         command.stdin(OwnedFd::from(qemu_channel)).stdout(OwnedFd::from(qemu_console)).stderr(Stdio::piped());
         let mut child = command.spawn().context("cannot run setpriv")?;
         // It holds QEMU's ends of the sockets: as long as it lives, they do not close.
@@ -104,8 +96,7 @@ impl Machine {
         });
         forward(console, Event::Console, sender.clone());
         forward(channel.try_clone().context("cannot share a socket")?, Event::Channel, sender);
-        let turns = turns.map(|control| Turns::end_regularly(control, child.id()));
-        Ok(Machine { child, events, input, channel, control, turns, complaints, _archive: archive })
+        Ok(Machine { child, events, input, channel, control, complaints, _archive: archive })
     }
 
     /// Passes our standard input on to the guest's console.
@@ -134,8 +125,6 @@ impl Machine {
     /// Takes a dump of the guest, within `limit`; the guest goes on afterwards.
     pub(crate) fn dump(&mut self, dump: &DumpSpec, limit: Option<Duration>) -> Result<()> {
         let control = self.control.as_ref().context("QEMU was started without a control connection")?;
-        // What is dumped must not go on.
-        let _guard = self.turns.as_ref().map(|turns| turns.0.lock().unwrap_or_else(PoisonError::into_inner));
         dump::take(&mut control.accept(self.child.id())?, dump, limit)
     }
 

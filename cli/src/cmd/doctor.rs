@@ -63,6 +63,9 @@ fn line(finding: &Finding) -> String {
 fn how(finding: &Finding) -> String {
     match &finding.fix {
         Some(Fix::Package(package)) => format!("apt-get install {package}"),
+        Some(Fix::Recent { package, oldest }) => {
+            format!("apt-get install {package}, {oldest} or newer (from the release's backports)")
+        }
         Some(Fix::Command(command)) => command.clone(),
         None => String::new(),
     }

@@ -13,8 +13,8 @@ use anyhow::{Context, Result, anyhow};
 use super::mirror;
 use crate::Failure;
 use crate::cache::Cache;
-use crate::process;
 use crate::progress::Progress;
+use crate::{process, version};
 
 /// Installs `packages`, with the host's own sources if these can, else with the backports of the host's release.
 ///
@@ -54,6 +54,56 @@ pub fn install(packages: &[&str], progress: &Progress) -> Result<()> {
         Err(_) if host && run(&update).is_ok() => run(&command),
         result => result,
     })
+}
+
+/// Installs packages of at least these upstream versions: from the host's own sources if theirs are as new, else from the backports
+/// of the host's release.
+///
+/// # Errors
+///
+/// As [`install`]; or the backports have none that is new enough either.
+pub fn install_recent(packages: &[(&str, &str)], progress: &Progress) -> Result<()> {
+    let root = rustix::process::geteuid().is_root();
+    if !has_lists()? && root {
+        progress.phase("package lists", |_| run(&["apt-get", "update"].map(str::to_owned)))?;
+    }
+    let names: Vec<&str> = packages.iter().map(|(name, _)| *name).collect();
+    let lacking = |options: &[String]| -> Result<Option<String>> {
+        for (name, oldest) in packages {
+            let found = candidate(options, name)?;
+            if !found.as_deref().is_some_and(|found| version::compare(found, oldest).is_ge()) {
+                let found = found.unwrap_or_else(|| "none".to_owned());
+                return Ok(Some(format!("{name}: expected version {oldest} or newer, found {found}")));
+            }
+        }
+        Ok(None)
+    };
+    if lacking(&[])?.is_none() {
+        return install(&names, progress);
+    }
+    let options = backports(progress)?;
+    if let Some(lack) = lacking(&options)? {
+        return Err(anyhow!("the release's backports do not have it either: {lack}"));
+    }
+    let command = install_command(&options, &names);
+    simulate(&command)?;
+    if !root {
+        let fix = format!("sudo {}", quote(&command));
+        return Err(Failure::Missing { what: names.join(", "), fix }.into());
+    }
+    progress.phase(format!("installing {}", names.join(", ")), |_| run(&command))
+}
+
+/// The upstream version of a package that apt would install.
+fn candidate(options: &[String], package: &str) -> Result<Option<String>> {
+    let text = process::stdout(Command::new("apt-cache").args(options).args(["policy", package]))?;
+    Ok(upstream(&text))
+}
+
+/// What `apt-cache policy` says of the candidate, without the epoch.
+fn upstream(policy: &str) -> Option<String> {
+    let version = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: "))?;
+    (version != "(none)").then(|| version.split_once(':').map_or(version, |(_, rest)| rest).to_owned())
 }
 
 /// The command that installs `packages` from the backports.
@@ -157,6 +207,16 @@ mod tests {
         assert_eq!(codename("ID=debian\nVERSION_CODENAME=bookworm\n").expect("name"), "bookworm");
         assert_eq!(codename("VERSION_CODENAME=\"trixie\"\n").expect("name"), "trixie");
         assert!(codename("ID=debian\n").is_err());
+    }
+
+    #[test]
+    fn the_version_that_apt_would_install_is_read() {
+        let policy =
+            |candidate: &str| format!("qemu-system-misc:\n  Installed: (none)\n  Candidate: {candidate}\n");
+        assert_eq!(upstream(&policy("1:10.0.2+ds-2")).as_deref(), Some("10.0.2+ds-2"));
+        assert_eq!(upstream(&policy("7.2")).as_deref(), Some("7.2"));
+        assert_eq!(upstream(&policy("(none)")), None);
+        assert_eq!(upstream(""), None);
     }
 
     #[test]
