@@ -81,6 +81,11 @@ const NEEDS: &[(Probe, Task, &str)] = &[
 
 /// Looks for all that the SDK needs for `arches`, in the order that a user would need it.
 pub fn check(arches: &[&Arch]) -> Vec<Finding> {
+    look(arches, |_| true)
+}
+
+/// Looks for what the tasks need that are `wanted`, or for more: what takes a program's word is not asked for others.
+fn look(arches: &[&Arch], wanted: impl Fn(Task) -> bool) -> Vec<Finding> {
     let package = |found: bool, package: &str| (!found).then(|| Fix::Package(package.to_owned()));
     let mut findings: Vec<Finding> = NEEDS
         .iter()
@@ -99,7 +104,10 @@ pub fn check(arches: &[&Arch]) -> Vec<Finding> {
         }
     }
     for arch in arches.iter().filter(|arch| arch.states(Fact::Qemu)) {
-        findings.push(qemu(arch.qemu.binary, arch.qemu.package, qemu_version(arch.qemu.binary).as_deref()));
+        if wanted(Task::Run) {
+            let found = qemu_version(arch.qemu.binary);
+            findings.push(qemu(arch.qemu.binary, arch.qemu.package, found.as_deref()));
+        }
         if let Some((file, name)) = arch.qemu.firmware {
             let fix = package(Path::new(file).is_file(), name);
             findings.push(Finding { what: file.to_owned(), task: Task::Run, fix });
@@ -176,8 +184,8 @@ pub fn fix(findings: &[Finding], progress: &Progress) -> Result<()> {
 ///
 /// Those of [`fix`].
 pub fn ensure(arch: &Arch, task: Task, progress: &Progress) -> Result<()> {
-    let findings: Vec<Finding> =
-        check(&[arch]).into_iter().filter(|finding| finding.task == task && finding.fix.is_some()).collect();
+    let mut findings = look(&[arch], |wanted| wanted == task);
+    findings.retain(|finding| finding.task == task && finding.fix.is_some());
     fix(&findings, progress)
 }
 

@@ -28,8 +28,8 @@ const LESS_OFTEN: &str = "KLP_STRESS_CYCLES=20 KLP_FLIPS=10000 KLP_CYCLES=5";
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example: cargo klp test")]
 pub(crate) struct Args {
-    /// Keep the results of the conformance cases in conformance/results.txt (results.txt in a port's repository), and write the support matrix anew, in place of
-    /// comparing with what is recorded
+    /// Keep the results of the conformance cases in conformance/results.txt (results.txt in a port's repository), and write the
+    /// support matrix anew, in place of comparing with what is recorded
     #[arg(long)]
     record: bool,
 }
