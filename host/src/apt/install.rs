@@ -23,11 +23,8 @@ use crate::{process, version};
 /// This user may not install packages ([`Failure::Missing`] with the command for one who may), or apt cannot.
 pub fn install(packages: &[&str], progress: &Progress) -> Result<()> {
     let root = rustix::process::geteuid().is_root();
-    let update = ["apt-get", "update"].map(str::to_owned).to_vec();
-    let lists = has_lists()?;
-    if !lists && root {
-        progress.phase("package lists", |_| run(&update))?;
-    }
+    let update = update();
+    let lists = had_lists(root, progress)?;
     let mut command = install_command(&[], packages);
     let mut host = true;
     // Without lists nothing can be tried, and they are root's to get.
@@ -44,10 +41,7 @@ pub fn install(packages: &[&str], progress: &Progress) -> Result<()> {
     }
     if !root {
         let update = (!lists).then_some(update);
-        let commands: Vec<String> =
-            update.into_iter().chain([command]).map(|command| quote(&command)).collect();
-        let fix = format!("sudo {}", commands.join(" && sudo "));
-        return Err(Failure::Missing { what: packages.join(", "), fix }.into());
+        return Err(for_root(packages, update.into_iter().chain([command])).into());
     }
     progress.phase(format!("installing {}", packages.join(", ")), |_| match run(&command) {
         // The archive drops what it replaces: lists that are not recent name files that are gone.
@@ -64,9 +58,7 @@ pub fn install(packages: &[&str], progress: &Progress) -> Result<()> {
 /// As [`install`]; or the backports have none that is new enough either.
 pub fn install_recent(packages: &[(&str, &str)], progress: &Progress) -> Result<()> {
     let root = rustix::process::geteuid().is_root();
-    if !has_lists()? && root {
-        progress.phase("package lists", |_| run(&["apt-get", "update"].map(str::to_owned)))?;
-    }
+    had_lists(root, progress)?;
     let names: Vec<&str> = packages.iter().map(|(name, _)| *name).collect();
     let lacking = |options: &[String]| -> Result<Option<String>> {
         for (name, oldest) in packages {
@@ -88,8 +80,7 @@ pub fn install_recent(packages: &[(&str, &str)], progress: &Progress) -> Result<
     let command = install_command(&options, &names);
     simulate(&command)?;
     if !root {
-        let fix = format!("sudo {}", quote(&command));
-        return Err(Failure::Missing { what: names.join(", "), fix }.into());
+        return Err(for_root(&names, [command]).into());
     }
     progress.phase(format!("installing {}", names.join(", ")), |_| run(&command))
 }
@@ -133,6 +124,27 @@ fn run(words: &[String]) -> Result<()> {
     let mut command = Command::new(program);
     process::stdout(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))?;
     Ok(())
+}
+
+/// The command that gets the host's package lists.
+fn update() -> Vec<String> {
+    ["apt-get", "update"].map(str::to_owned).to_vec()
+}
+
+/// Whether the host's apt had package lists. If not, root gets them.
+fn had_lists(root: bool, progress: &Progress) -> Result<bool> {
+    let lists = has_lists()?;
+    if !lists && root {
+        progress.phase("package lists", |_| run(&update()))?;
+    }
+    Ok(lists)
+}
+
+/// What a user is told who may not run these commands.
+fn for_root(packages: &[&str], commands: impl IntoIterator<Item = Vec<String>>) -> Failure {
+    let commands: Vec<String> = commands.into_iter().map(|command| quote(&command)).collect();
+    let fix = format!("sudo {}", commands.join(" && sudo "));
+    Failure::Missing { what: packages.join(", "), fix }
 }
 
 /// Whether the host's apt has package lists. A freshly made container has none.
