@@ -63,15 +63,28 @@ remove() {
     done
 }
 
-# cycles COUNT FLAGS FUNCTIONS: test_universe_1 comes and goes so often, and stays so long that everybody works in it.
+# cycle FLAGS FUNCTIONS: test_universe_1 comes, stays so long that everybody works in it, and goes.
+cycle() {
+    load test_universe_1 flags="$1" functions="$2"
+    settle test_universe_1
+    usleep 50000
+    remove test_universe_1
+    usleep 50000
+}
+
+# cycles COUNT FLAGS FUNCTIONS
 cycles() {
-    for cycle in $(seq "$1"); do
-        load test_universe_1 flags="$2" functions="$3"
-        settle test_universe_1
-        usleep 50000
-        remove test_universe_1
-        usleep 50000
+    for cycle in $(seq "$1"); do cycle "$2" "$3"; done
+}
+
+# cycles_until SEEN FLAGS FUNCTIONS: until the function SEEN succeeds. That tasks meet is a matter of chance; after 60 cycles
+# without, it is not: nobody would see it.
+cycles_until() {
+    for cycle in $(seq 60); do
+        cycle "$2" "$3"
+        ! "$1" || return 0
     done
+    fail "not in $cycle cycles: $1; these cases would not see it: $(cat $UNIVERSE/tally)"
 }
 
 # expect_worked: both universes were there, for each kind of work that tasks did.
@@ -99,12 +112,14 @@ expect_at_once() {
     expect "$(tally all changes)" "$1" "changes of universe"
 }
 
-# expect_mixed: some work was: what the cases look for can be seen.
-expect_mixed() {
+# all_work_was_mixed, work_overlapped: what the cases look for can be seen. For cycles_until.
+all_work_was_mixed() {
     for work in $works; do
-        [ "$(tally $work mixed)" -gt 0 ] || fail "no '$work' was mixed: these cases would not see it: $(cat $UNIVERSE/tally)"
+        [ "$(tally $work mixed)" -gt 0 ] || return 1
     done
-    expect_worked
+}
+work_overlapped() {
+    [ "$(tally all overlaps)" -gt 0 ]
 }
 
 # is_asleep PID

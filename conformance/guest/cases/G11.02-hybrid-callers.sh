@@ -6,7 +6,7 @@
 . "${KLP_LIB%/*}/transitions.sh"
 load test_universe
 hammer ten pair
-cycles 3 $HYBRID $CALLED
+cycles_until all_work_was_mixed $HYBRID $CALLED
 hammer_off
-expect_mixed
+expect_worked
 unload test_universe
