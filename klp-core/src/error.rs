@@ -186,6 +186,14 @@ pub enum Error<N> {
         /// The symbol.
         symbol: N,
     },
+    /// One place of the patch takes in symbols of two modules. It goes back to what it held when a module goes, and either may go
+    /// first.
+    PlaceOfTwoModules {
+        /// One of the symbols.
+        symbol: N,
+        /// The other.
+        other: N,
+    },
     /// A variable's place was taken from a vmlinux that is not the running kernel's.
     OtherVmlinux {
         /// The variable.
@@ -417,6 +425,13 @@ impl<N: AsRef<str>> fmt::Display for Error<N> {
                 symbol.as_ref(),
                 anchor.as_ref(),
                 witness.as_ref()
+            ),
+            Error::PlaceOfTwoModules { symbol, other } => write!(
+                f,
+                "the patch holds a difference of symbols '{}' and '{}', of modules that come and go one without the other: compute it \
+                 in code, from two addresses",
+                symbol.as_ref(),
+                other.as_ref()
             ),
             Error::Relocation(refused) => write!(f, "{refused}"),
             Error::BadRelocations => f.write_str(

@@ -61,6 +61,7 @@ fn all() -> Vec<Refusal> {
         Error::ReferenceNotFound { object: None, symbol: func, position: 3, count: 2, lists_data: true },
         Error::ReferenceAmbiguous { object: module, symbol: func, count: 2 },
         Error::SymbolOfOtherObject { object: "virtio_net", symbol: func },
+        Error::PlaceOfTwoModules { symbol: func, other: "mf" },
         Error::OtherVmlinux { symbol: "nr_threads", anchor: "_stext", witness: func },
         Error::Relocation(Refused {
             relocation: Relocation { r_type: 283, place: 0xffff_8000_7a4c_1038, symbol: addr, addend: 0 },
@@ -109,10 +110,11 @@ fn variant(error: &Refusal) -> usize {
         Error::ReferenceNotFound { .. } => 28,
         Error::ReferenceAmbiguous { .. } => 29,
         Error::SymbolOfOtherObject { .. } => 30,
-        Error::OtherVmlinux { .. } => 31,
-        Error::Relocation(_) => 32,
-        Error::BadRelocations => 33,
-        Error::NoRoom(_) => 34,
+        Error::PlaceOfTwoModules { .. } => 31,
+        Error::OtherVmlinux { .. } => 32,
+        Error::Relocation(_) => 33,
+        Error::BadRelocations => 34,
+        Error::NoRoom(_) => 35,
     }
 }
 
@@ -120,7 +122,7 @@ fn variant(error: &Refusal) -> usize {
 fn every_refusal_has_its_text_and_its_number() {
     let mut seen: Vec<usize> = all().iter().map(variant).collect();
     seen.dedup();
-    assert_eq!(seen, (0..=34).collect::<Vec<_>>(), "an example of each variant, in their order");
+    assert_eq!(seen, (0..=35).collect::<Vec<_>>(), "an example of each variant, in their order");
     let mut texts = String::new();
     for error in all() {
         writeln!(texts, "{}: {error}", error.errno().0).expect("strings take everything");

@@ -31,6 +31,17 @@ pub(super) fn check<P: Platform>(patch: &Patch<P>) -> Result<(), P> {
     if !references.iter().all(known) || !slots_at.is_multiple_of(P::Arch::SLOT_ALIGN) {
         return Err(Error::BadRelocations);
     }
+    // A place goes back to what it held before a module came. Of two that add to it, either may go first.
+    let symbol = |reference: &Reference| &symbols[reference.symbol as usize];
+    let of_modules = || references.iter().filter(|reference| symbol(reference).object.is_some());
+    for one in of_modules() {
+        let same_place = |other: &&Reference| {
+            other.place == one.place && !is_of(symbol(other), symbol(one).object.as_ref().map(AsRef::as_ref))
+        };
+        if let Some(other) = of_modules().find(same_place) {
+            return Err(Error::PlaceOfTwoModules { symbol: symbol(one).name, other: symbol(other).name });
+        }
+    }
     Ok(())
 }
 
@@ -187,10 +198,11 @@ impl<P: Platform> Pass<'_, P> {
             None if self.platform.read_text(place, &mut before[..room]) => {}
             None => return Err(refused(RelocError::ShortCode)),
         }
+        let mut code = before;
+        self.read_pending(place, &mut code[..room]);
         // A slot that is taken must not be lost.
         self.applied.try_reserve(1).map_err(|_| Failed::NoMemory)?;
         self.writes.try_reserve(2).map_err(|_| Failed::NoMemory)?;
-        let mut code = before;
         let applied = area.relocate(&relocation, true, &mut code[..room]).map_err(refused)?;
         let slot = applied.slot.and_then(|slot| area.index(slot.at));
         let was = Was { bytes: before, len: applied.len, slot };
@@ -201,6 +213,18 @@ impl<P: Platform> Pass<'_, P> {
             self.writes.try_push(write).map_err(|_| Failed::NoMemory)?;
         }
         Ok(())
+    }
+
+    /// Of several relocations of one place, as the two of a difference are, each begins with what the one before has made of it.
+    fn read_pending(&self, place: Addr, code: &mut [u8]) {
+        for Write { at, code: pending } in self.writes.iter() {
+            for (addr, byte) in (*at..).zip(pending.as_bytes()) {
+                let offset = addr.checked_sub(place).and_then(|offset| usize::try_from(offset).ok());
+                if let Some(held) = offset.and_then(|offset| code.get_mut(offset)) {
+                    *held = *byte;
+                }
+            }
+        }
     }
 }
 

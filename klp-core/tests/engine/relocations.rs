@@ -25,6 +25,8 @@ on_both_architectures!(
     what_no_table_lists_is_found_by_its_anchor,
     an_anchor_of_another_vmlinux_is_refused,
     without_memory_nothing_is_written,
+    a_distance_between_two_symbols_is_held_whole_and_taken_back,
+    places_that_two_modules_add_to_are_refused,
 );
 
 /// The nth call of a patch was not written.
@@ -277,4 +279,45 @@ fn an_anchor_of_another_vmlinux_is_refused<const STUB: bool>() {
         assert_eq!(world.enable(id), Err(expected));
         assert_unwritten(&world, &spec, "after the refusal");
     }
+}
+
+fn a_distance_between_two_symbols_is_held_whole_and_taken_back<const STUB: bool>() {
+    for objects in [[None, None], [Some("m"), Some("m")], [None, Some("m")], [Some("m"), None]] {
+        let mut world = World::<STUB>::new();
+        let names = objects.map(|object| if object.is_some() { "mg" } else { "g" });
+        let spec = Spec::new(0).vmlinux(&["f"]).module("m", &["mf"]);
+        let spec = spec.calling(objects[0], names[0], 0).calling(objects[1], names[1], 0);
+        // The other way round, too: nobody says in which order the two are.
+        let spec = spec.holding_distance(0, 1).holding_distance(1, 0);
+        let places = [spec.distance(0), spec.distance(1)];
+        let before = places.map(|place| world.kernel.doubleword(place));
+        world.apply(&spec);
+        for is_loaded in [false, true, false, true, false] {
+            // The module is elsewhere each time.
+            match is_loaded {
+                true => world.load("m").expect("it has what the patch needs"),
+                false => world.unload("m"),
+            }
+            let there = [0, 1].map(|n| match objects[n] {
+                Some(_) if !is_loaded => 0,
+                _ => world.original(names[n]),
+            });
+            let distance = there[0].wrapping_sub(there[1]);
+            let expected = [before[0].wrapping_add(distance), before[1].wrapping_sub(distance)];
+            assert_eq!(
+                places.map(|place| world.kernel.doubleword(place)),
+                expected,
+                "{objects:?}, {is_loaded}"
+            );
+        }
+    }
+}
+
+fn places_that_two_modules_add_to_are_refused<const STUB: bool>() {
+    let mut world = World::<STUB>::new();
+    let spec = Spec::new(0).module("m", &["mf"]).module("n", &["nf"]);
+    let spec = spec.calling(Some("m"), "mg", 0).calling(Some("n"), "nf", 0).holding_distance(0, 1);
+    let before = world.snapshot();
+    assert_eq!(world.add(&spec), Err(Refusal::PlaceOfTwoModules { symbol: "mg", other: "nf" }));
+    assert_eq!(world.snapshot(), before);
 }

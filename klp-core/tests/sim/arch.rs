@@ -22,10 +22,13 @@ const JUMP: u8 = 3;
 /// Continues at the address in the two words behind it.
 const FAR: u8 = 4;
 
-/// Relocation types: the doubleword S + A; a branch to S + A + 4; the doubleword G + A.
+/// Relocation types: the doubleword S + A; a branch to S + A + 4; the doubleword G + A; a doubleword to which S + A is added, or from
+/// which it is taken.
 pub(crate) const DATA: u32 = 1;
 pub(crate) const BRANCH: u32 = 2;
 pub(crate) const LITERAL: u32 = 3;
+pub(crate) const ADD: u32 = 4;
+pub(crate) const SUB: u32 = 5;
 
 /// Where the module's return stub lies.
 pub(crate) const RETURN_STUB: Addr = 0xffff_ffff_8190_0000;
@@ -162,6 +165,14 @@ impl<const STUB: bool> Relocate for Toy<STUB> {
                 *field = to.to_be_bytes();
                 Ok(field.len())
             }
+            ADD | SUB => {
+                let field = code.first_chunk_mut::<8>().ok_or(RelocError::ShortCode)?;
+                let held = u64::from_be_bytes(*field);
+                let sum =
+                    if relocation.r_type == ADD { held.wrapping_add(to) } else { held.wrapping_sub(to) };
+                *field = sum.to_be_bytes();
+                Ok(field.len())
+            }
             BRANCH => {
                 let insn = code.first_chunk_mut::<4>().ok_or(RelocError::ShortCode)?;
                 let kind = match insn[0] {
@@ -190,6 +201,8 @@ impl<const STUB: bool> Relocate for Toy<STUB> {
             DATA => "R_TOY_DATA",
             BRANCH => "R_TOY_BRANCH",
             LITERAL => "R_TOY_LITERAL",
+            ADD => "R_TOY_ADD",
+            SUB => "R_TOY_SUB",
             _ => return None,
         })
     }

@@ -44,6 +44,13 @@ impl<const STUB: bool> Sim<STUB> {
         self.0.patch_memory.out_of_reach.set(out_of_reach);
     }
 
+    /// A doubleword of a patch.
+    pub(crate) fn doubleword(&self, addr: Addr) -> u64 {
+        let mut bytes = [0; 8];
+        self.0.patch_memory.read(addr, &mut bytes);
+        u64::from_be_bytes(bytes)
+    }
+
     /// Where a call in a patch leads, and whether it goes there through a slot. A call that was not written: to itself.
     pub(crate) fn leads(&self, call: Addr) -> (Addr, bool) {
         let read = |addr| {

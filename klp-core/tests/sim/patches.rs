@@ -6,7 +6,7 @@ use klp_core::patch::{Model, Patch};
 use klp_core::patch_relocs::Anchor;
 use klp_core::platform::{NoMemory, Range};
 
-use super::arch::BRANCH;
+use super::arch::{ADD, BRANCH, SUB};
 use super::kernel::Sim;
 
 const NAMES: [&str; 8] = ["p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7"];
@@ -15,6 +15,7 @@ const NAMES: [&str; 8] = ["p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7"];
 pub(crate) const PATCHES: Addr = 0xffff_ffff_8200_0000;
 const MODULE_SIZE: u64 = 0x1_0000;
 const CALLS: u64 = 0xc000;
+const DISTANCES: u64 = 0xd000;
 const SLOTS: u64 = 0xe000;
 /// From the module's start to the functions that call originals.
 const WRAPPERS: u64 = 0x8000;
@@ -41,6 +42,8 @@ pub(crate) struct Spec {
     calls_originals: bool,
     /// The symbols that it refers to: object, name, position. Each is called once.
     pub(crate) calls: Vec<(Option<&'static str>, &'static str, u64)>,
+    /// Distances that it holds: from the second symbol, which is called too, to the first.
+    distances: Vec<[u32; 2]>,
     pub(crate) slots: usize,
     /// Where all of these symbols are that no table lists.
     pub(crate) anchor: Option<Anchor<&'static str>>,
@@ -73,6 +76,7 @@ impl Spec {
             funcs: Vec::new(),
             calls_originals: false,
             calls: Vec::new(),
+            distances: Vec::new(),
             slots: 0,
             anchor: None,
         }
@@ -83,6 +87,17 @@ impl Spec {
         self.calls.push((object, name, position));
         self.slots += 1;
         self
+    }
+
+    /// Holds the distance to one symbol that it calls from another, by their numbers.
+    pub(crate) fn holding_distance(mut self, to: u32, from: u32) -> Spec {
+        self.distances.push([to, from]);
+        self
+    }
+
+    /// Where the nth distance is, from 0.
+    pub(crate) fn distance(&self, index: usize) -> Addr {
+        self.text.start + DISTANCES + 8 * index as u64
     }
 
     /// Where the nth of these calls is, from 0.
@@ -175,6 +190,10 @@ impl Spec {
                 patch.relocations.set_anchor(anchor);
             }
             patch.relocations.add(self.call(symbol as usize), BRANCH, symbol, -4, 4)?;
+        }
+        for (index, [to, from]) in self.distances.iter().enumerate() {
+            patch.relocations.add(self.distance(index), ADD, *to, 0, 8)?;
+            patch.relocations.add(self.distance(index), SUB, *from, 0, 8)?;
         }
         patch.relocations.set_slots(self.text.start + SLOTS, self.slots)?;
         Ok(patch)
