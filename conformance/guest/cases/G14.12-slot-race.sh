@@ -8,8 +8,14 @@ need_slots
 load test_room
 code=$(says $TARGET/code)
 load test_kprobe symbol=test_room:test_value churn=1
-patched=0 refused=0
-for round in $(seq "${KLP_ROUNDS:-60}"); do
+patched=0 refused=0 round=0 rounds=${KLP_ROUNDS:-60}
+# Who comes first is a matter of chance: more rounds, if one of the two has always been.
+more_rounds() {
+    [ $round -lt $rounds ] && return
+    [ $patched -eq 0 ] || [ $refused -eq 0 ] && [ $round -lt $((rounds * 10)) ]
+}
+while more_rounds; do
+    round=$((round + 1))
     if insmod_once "$KLP_MODULES/test_room_1.ko" 2>"$KLP_TMP/said"; then
         patched=$((patched + 1))
         # A kprobe that is hit does not change where the call goes.
