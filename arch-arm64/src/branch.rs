@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Branches and slots (Arm ARM C4.1, "Branches, Exception Generating and System instructions").
 
-use klp_core::Addr;
 use klp_core::branch::{Branch, BranchError, BranchKind, BranchTarget, Code, FarBranch, Reach};
+use klp_core::{Addr, Architecture};
 
 use crate::{Arm64, insn};
 
@@ -103,7 +103,8 @@ impl FarBranch for Arm64 {
     fn slot_target(_at: Addr, code: &[u8]) -> Option<Addr> {
         let (insns, rest) = code.split_at_checked(Self::SLOT_LITERAL)?;
         let same = SLOT_CODE.iter().enumerate().all(|(i, &want)| insn(insns, 4 * i) == Some(want));
-        same.then_some(Addr::from_le_bytes(*rest.first_chunk()?))
+        let target = Addr::from_le_bytes(*rest.first_chunk()?);
+        (same && target.is_multiple_of(Self::INSN_ALIGN)).then_some(target)
     }
 }
 

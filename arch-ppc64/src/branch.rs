@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Branches and slots (Power ISA Book I, "Branch Instructions").
 
-use klp_core::Addr;
 use klp_core::branch::{Branch, BranchError, BranchKind, BranchTarget, Code, FarBranch, MAX_CODE, Reach};
+use klp_core::{Addr, Architecture};
 
 use crate::{Ppc64, insn};
 
@@ -158,7 +158,9 @@ impl FarBranch for Ppc64 {
         let (insns, rest) = code.split_at_checked(Self::SLOT_LITERAL)?;
         let is_slot = |kind| at.is_multiple_of(Self::SLOT_ALIGN) && insns == slot_code(kind, at).as_bytes();
         let target = Addr::from_le_bytes(*rest.first_chunk()?);
-        (is_slot(BranchKind::Call) || is_slot(BranchKind::Jump)).then_some(target)
+        // The branch drops the lowest two bits.
+        let is_aligned = target.is_multiple_of(Self::INSN_ALIGN);
+        (is_aligned && (is_slot(BranchKind::Call) || is_slot(BranchKind::Jump))).then_some(target)
     }
 }
 

@@ -4,8 +4,8 @@
 //! JAL and JALR name the register that gets the return address. x1 (ra) and x5 (t0) are link registers: a call (Unprivileged
 //! ISA, "Unconditional Jumps", the table of return-address prediction). Any other leaves the return address alone: a jump.
 
-use klp_core::Addr;
 use klp_core::branch::{Branch, BranchError, BranchKind, BranchTarget, Code, FarBranch, Reach};
+use klp_core::{Addr, Architecture};
 
 use crate::{Riscv64, insn, is_compressed, parcel};
 
@@ -164,7 +164,9 @@ impl FarBranch for Riscv64 {
     fn slot_target(_at: Addr, code: &[u8]) -> Option<Addr> {
         let (insns, rest) = code.split_at_checked(Self::SLOT_LITERAL)?;
         let same = SLOT_CODE.iter().enumerate().all(|(i, &want)| insn(insns, 4 * i) == Some(want));
-        same.then_some(Addr::from_le_bytes(*rest.first_chunk()?))
+        let target = Addr::from_le_bytes(*rest.first_chunk()?);
+        // The jump drops the lowest bit.
+        (same && target.is_multiple_of(Self::INSN_ALIGN)).then_some(target)
     }
 }
 

@@ -6,8 +6,8 @@
 //! there. A branch that links elsewhere leaves the return address alone and counts as a jump: ftrace's `brasl %r0,…`,
 //! the hotpatch trampoline's `brasl %r1,…`. A branch through r14 is a return.
 
-use klp_core::Addr;
 use klp_core::branch::{Branch, BranchError, BranchKind, BranchTarget, Code, FarBranch, MAX_CODE, Reach};
+use klp_core::{Addr, Architecture};
 
 use crate::S390;
 
@@ -170,7 +170,8 @@ impl FarBranch for S390 {
     }
 
     fn slot_target(_at: Addr, code: &[u8]) -> Option<Addr> {
-        Some(Addr::from_be_bytes(*code.strip_prefix(&SLOT_CODE)?.first_chunk()?))
+        let target = Addr::from_be_bytes(*code.strip_prefix(&SLOT_CODE)?.first_chunk()?);
+        target.is_multiple_of(Self::INSN_ALIGN).then_some(target)
     }
 }
 

@@ -172,6 +172,7 @@ pub trait FarBranch {
     /// [`BranchError::Misaligned`] if `at` or `target` is.
     fn slot(kind: BranchKind, at: Addr, target: Addr) -> Result<Code, BranchError>;
 
-    /// The target of the slot made by [`slot`](Self::slot) that starts `code`; `None` if it is none.
+    /// The target of the slot made by [`slot`](Self::slot) that starts `code`; `None` if it is none, or if no instruction is where it
+    /// leads: some branches would drop the lowest bits, and go elsewhere than the literal says.
     fn slot_target(at: Addr, code: &[u8]) -> Option<Addr>;
 }

@@ -171,7 +171,8 @@ fn slot_effect(machine: &mut Machine, insn: &Insn) -> Option<Next> {
             machine.store(addr, machine.get(from));
         }
         ("nop", []) => {}
-        ("bctr", []) => return Some(Next::At(machine.get("ctr"))),
+        // CTR 0:61 || 0b00 (Power ISA Book I, "Branch Instructions").
+        ("bctr", []) => return Some(Next::At(machine.get("ctr") & !3)),
         ("b", [target]) => return Some(Next::At(number(target)?)),
         _ => return None,
     }

@@ -130,14 +130,14 @@ fn slot_effect(machine: &mut Machine, insn: &Insn) -> Option<Next> {
             let word = machine.load(address(machine, memory)?)?;
             machine.set(to, word);
         }
-        ("jr", [memory]) => return Some(Next::At(address(machine, memory)?)),
+        ("jr", [memory]) => return Some(Next::At(jump_target(address(machine, memory)?))),
         ("jalr", [memory]) => {
-            let target = address(machine, memory)?;
+            let target = jump_target(address(machine, memory)?);
             machine.set("ra", behind);
             return Some(Next::At(target));
         }
         ("jalr", [link, base, displacement]) => {
-            let target = machine.get(base).wrapping_add(number(displacement)?);
+            let target = jump_target(machine.get(base).wrapping_add(number(displacement)?));
             if *link != "zero" {
                 machine.set(link, behind);
             }
@@ -146,6 +146,11 @@ fn slot_effect(machine: &mut Machine, insn: &Insn) -> Option<Next> {
         _ => return None,
     }
     Some(Next::Insn)
+}
+
+/// Where a jump through a register goes: the lowest bit is set to zero (Unprivileged ISA, "Unconditional Jumps").
+const fn jump_target(addr: u64) -> u64 {
+    addr & !1
 }
 
 /// The address that `8(t1)`, or `t1` alone, stands for.

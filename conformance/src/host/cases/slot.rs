@@ -157,6 +157,16 @@ fn misaligned<A: Architecture>(d: &'static Description) -> Check {
             ensure_eq!(found, Err(BranchError::Misaligned { addr }), "a slot at {at:#x} to {target:#x}");
         }
     }
+    let code = make::<A>(BranchKind::Call, at, at)?;
+    for off in 1..A::INSN_ALIGN {
+        let literal = match A::ENDIAN {
+            Endian::Little => (at + off).to_le_bytes(),
+            Endian::Big => (at + off).to_be_bytes(),
+        };
+        let mut bytes = code.as_bytes().to_vec();
+        bytes[A::SLOT_LITERAL..A::SLOT_LITERAL + 8].copy_from_slice(&literal);
+        ensure_eq!(A::slot_target(at, &bytes), None, "a slot whose literal is {:#x}", at + off);
+    }
     Ok(())
 }
 
