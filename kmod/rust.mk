@@ -57,7 +57,7 @@ $(klp-staticlib): $(klp-cargo-toml) $(klp-target-json) FORCE
 # One relocatable object with what the C side and the module loader call, and what that reaches. Where the kernel
 # validates its objects with objtool it validates this one too, and writes its ORC. memcpy and the like are the
 # kernel's, so the compiler's own are left out.
-klp-roots := $(if $(klp-crate-root),init_module __klp_modinfo __klp_module_entry,$(shell sed -n 's/.*\bextern "C" fn \(klp_rs_[a-z_]*\).*/\1/p' $(KLP_KMOD)/src/*.rs))
+klp-roots := $(if $(klp-crate-root),init_module __klp_modinfo __klp_module_entry,$(shell sed -n 's/.*\b\(extern "C" fn\|static\) \(klp_rs_[a-z_]*\).*/\2/p' $(KLP_KMOD)/src/*.rs))
 quiet_cmd_klp_rust = LD [M]  $@
       cmd_klp_rust = cp $(klp-staticlib) $@.a && $(AR) d $@.a $$($(AR) t $@.a | grep ^compiler_builtins) && \
 	$(LD) $(KBUILD_LDFLAGS) -r --gc-sections $(addprefix -u ,$(klp-roots)) -o $@.tmp $@.a && \

@@ -25,7 +25,7 @@
 
 mod interrupted;
 
-use klp_core::unwind::{Code, Cursor, Machine, Saved, Step, Unreliable, Unwind};
+use klp_core::unwind::{Bounds, Code, Cursor, Machine, Saved, Step, Unreliable, Unwind};
 use klp_core::{Addr, FarBranch};
 
 use crate::{Riscv64, is_compressed};
@@ -87,6 +87,14 @@ fn interrupted_by(entry: &Cursor, machine: &impl Machine) -> Result<Cursor, Unre
 
 impl Unwind for Riscv64 {
     /// The stack pointer's (psABI, "Integer Calling Convention"). The frame pointer is aligned like it.
+    /// In no section of its own: up to the function behind it (`arch/riscv/kernel/entry.S`), which a kernel without stacks for
+    /// interrupts does not have.
+    const ENTRY_TEXT: &'static [Bounds] =
+        &[[c"handle_exception", c"call_on_irq_stack"], [c"handle_exception", c"__switch_to"]];
+
+    /// To kallsyms the label at its call ends `ftrace_caller` (`arch/riscv/kernel/mcount-dyn.S`).
+    const FTRACE_TEXT: &'static [Bounds] = &[[c"ftrace_caller", c"ftrace_call"]];
+
     const FRAME_ALIGN: u64 = 16;
 
     /// The context switch saves ra, its return address, as the program counter, and with it s0 and the stack pointer

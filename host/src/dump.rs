@@ -9,7 +9,7 @@
 mod elf;
 mod kdump;
 mod layout;
-pub(crate) mod mmu;
+pub mod mmu;
 mod modules;
 mod paging;
 mod physical;
@@ -31,6 +31,7 @@ use klp_core::unwind::{Code, ReturnTrampoline, TableFormat, UnwindInfo};
 use klp_core::{Addr, Endian};
 use object::Object;
 
+use crate::Facts;
 use crate::{Failure, Kernel};
 pub use layout::Layout;
 use mmu::PageTables;
@@ -148,7 +149,7 @@ impl Frozen {
             modules,
             tasks,
         };
-        frozen.read_code();
+        frozen.read_code(&arch.facts);
         Ok(frozen)
     }
 
@@ -188,7 +189,7 @@ impl Frozen {
 
     /// What code is where, by the kernel's and the modules' symbols. What is not there is not text, and a walk that meets
     /// it says so.
-    fn read_code(&mut self) {
+    fn read_code(&mut self, facts: &Facts) {
         let between = |symbols: &Symbols, first: &str, behind: &str| {
             let (start, end) = (symbols.addr(first)?, symbols.addr(behind)?);
             (end > start).then_some(Range { start, size: end - start })
@@ -213,10 +214,11 @@ impl Frozen {
         // From ftrace's own trampolines a task goes on where a callback said, which is in the register block only.
         for name in ["ftrace_caller", "ftrace_regs_caller"] {
             let start = self.symbols.addr(name);
-            // Or the label at its call, near its end, too (riscv).
-            let end = ["ftrace_regs_caller_end", "ftrace_call"]
-                .into_iter()
-                .find_map(|label| self.symbols.addr(label).filter(|end| Some(*end) > start));
+            // A label near its end, in most.
+            let labels = facts.ftrace_text.iter().map(|[_, label]| *label);
+            let end = std::iter::once(c"ftrace_regs_caller_end")
+                .chain(labels)
+                .find_map(|label| self.symbols.addr(label.to_str().ok()?).filter(|end| Some(*end) > start));
             let size = |start| match end {
                 Some(end) => end - start + MAX_TAIL,
                 None => (0..MAX_TRAMPOLINE)
@@ -225,10 +227,10 @@ impl Frozen {
             };
             code.extend(start.map(|start| (Range { start, size: size(start) }, Code::Generated)));
         }
-        // On riscv in no place of its own: up to the function behind it (arch/riscv/kernel/entry.S); and where idle tasks begin,
-        // which is in front of the kernel's text (arch/riscv/kernel/head.S).
-        let entry = between(&self.symbols, "__entry_text_start", "__entry_text_end")
-            .or_else(|| between(&self.symbols, "handle_exception", "call_on_irq_stack"));
+        let entry = std::iter::once(&[c"__entry_text_start", c"__entry_text_end"])
+            .chain(facts.entry_text)
+            .find_map(|[first, behind]| between(&self.symbols, first.to_str().ok()?, behind.to_str().ok()?));
+        // Where CPUs begin, if it is in front of the kernel's text.
         let head = between(&self.symbols, "_start", "_stext");
         code.extend(entry.into_iter().chain(head).map(|range| (range, Code::Entry)));
         let core = between(&self.symbols, "_stext", "_etext");

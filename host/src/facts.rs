@@ -6,6 +6,7 @@ use anyhow::Result;
 use klp_core::reloc::{RelocError, Relocation};
 use klp_core::slots::{self, Destination, SlotArea};
 use klp_core::stated::Fact;
+use klp_core::unwind::Bounds;
 use klp_core::{Addr, Architecture, Endian};
 use object::Endianness;
 use object::read::elf::ElfFile64;
@@ -31,6 +32,9 @@ pub struct Facts {
     pub(crate) absolute: u32,
     /// Bytes that a slot takes.
     pub(crate) slot_len: usize,
+    /// Where its kernels have entry code, and ftrace's trampolines, if not where others have them.
+    pub(crate) entry_text: &'static [Bounds],
+    pub(crate) ftrace_text: &'static [Bounds],
     /// The name of a type; `None` if modules of the architecture have no such relocations.
     pub(crate) type_name: fn(u32) -> Option<&'static str>,
     /// How many slots are enough for these relocations: type, symbol and addend of each.
@@ -55,6 +59,8 @@ impl Facts {
             endian: A::ENDIAN,
             absolute: A::ABSOLUTE,
             slot_len: A::SLOT_LEN,
+            entry_text: A::ENTRY_TEXT,
+            ftrace_text: A::FTRACE_TEXT,
             type_name: A::type_name,
             is_branch: A::is_branch,
             low_half: A::low_half,

@@ -19,6 +19,8 @@ mod seen;
 mod table;
 mod walker;
 
+use core::ffi::CStr;
+
 use crate::Addr;
 
 pub use reason::Unreliable;
@@ -219,6 +221,9 @@ pub struct Saved {
     pub fp: u64,
 }
 
+/// A piece of the kernel's text, by its symbol table: the symbol that it begins with, and the one behind it.
+pub type Bounds = [&'static CStr; 2];
+
 /// How an architecture's stacks are walked.
 ///
 /// Pure: each method reads only through the [`Machine`], takes bounded time, and may be called with the machine stopped
@@ -230,6 +235,14 @@ pub trait Unwind {
     /// Functions between a system call, interrupt or exception and user mode, beside those that `klp.ko` knows on all (`COMMON` in
     /// `kmod/src/universe.rs`). A name that is missing makes a task that waits to leave the kernel be asked again, for ever.
     const WAY_OUT: &'static [&'static str] = &[];
+
+    /// Where entry code is, if not between `__entry_text_start` and `__entry_text_end`: the first of these that the kernel has. Without
+    /// it, code that makes no frame would pass for a function.
+    const ENTRY_TEXT: &'static [Bounds] = &[];
+
+    /// Where ftrace's trampolines are, if not between `ftrace_caller` and `ftrace_regs_caller_end`: the first of these that the kernel
+    /// has, and what kallsyms takes for the function that begins at the second symbol. Without, what kallsyms takes for `ftrace_caller`.
+    const FTRACE_TEXT: &'static [Bounds] = &[];
 
     /// The frame of a task that is switched out, from what the context switch saved.
     ///

@@ -137,6 +137,9 @@ struct klp_text {
 	struct klp_range ftrace[2];
 };
 extern struct klp_text klp_shim_text;
+/* Where the architecture has entry code and ftrace's trampolines, if not where others do: symbols, up to a pair of NULL. */
+extern const char *const klp_rs_entry_text[][2];
+extern const char *const klp_rs_ftrace_text[][2];
 
 /* An objtool table: `count` words at `ip`, as many entries at `entries`; `index_count` words at `index`, if any. */
 struct klp_table {

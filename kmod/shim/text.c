@@ -108,6 +108,17 @@ static struct klp_range klp_trampolines(const char *first, const char *last)
 	return range;
 }
 
+/* The range with these bounds; if the kernel does not have them, with the first of the architecture's that it has. */
+static struct klp_range klp_first_of(struct klp_range (*find)(const char *first, const char *behind),
+				     const char *first, const char *behind, const char *const (*bounds)[2])
+{
+	struct klp_range range = find(first, behind);
+
+	for (; !range.size && (*bounds)[0]; bounds++)
+		range = find((*bounds)[0], (*bounds)[1]);
+	return range;
+}
+
 /* What else is not found makes walks unreliable, and each of them says so. */
 int klp_shim_text_init(void)
 {
@@ -120,19 +131,11 @@ int klp_shim_text_init(void)
 
 	klp_shim_text.core = klp_between("_stext", "_etext");
 	klp_shim_text.init = klp_between("_sinittext", "_einittext");
-	klp_shim_text.entry = klp_between("__entry_text_start", "__entry_text_end");
-	/* In no place of its own on riscv: from the first of these up to the function behind it (arch/riscv/kernel/entry.S). */
-	if (!klp_shim_text.entry.size)
-		klp_shim_text.entry = klp_between("handle_exception", "call_on_irq_stack");
-	if (!klp_shim_text.entry.size)
-		klp_shim_text.entry = klp_between("handle_exception", "__switch_to");
+	klp_shim_text.entry = klp_first_of(klp_between, "__entry_text_start", "__entry_text_end", klp_rs_entry_text);
 	klp_shim_text.head = klp_between("_start", "_stext");
 	klp_shim_text.graph = klp_function(klp_shim_lookup("return_to_handler"));
 	klp_shim_text.probe = klp_function(klp_shim_return_probe);
-	klp_shim_text.ftrace[0] = klp_trampolines("ftrace_caller", "ftrace_regs_caller_end");
-	/* On riscv the label at its call ends it for kallsyms. */
-	if (!klp_shim_text.ftrace[0].size)
-		klp_shim_text.ftrace[0] = klp_trampolines("ftrace_caller", "ftrace_call");
+	klp_shim_text.ftrace[0] = klp_first_of(klp_trampolines, "ftrace_caller", "ftrace_regs_caller_end", klp_rs_ftrace_text);
 	if (!klp_shim_text.ftrace[0].size)
 		klp_shim_text.ftrace[0] = klp_function(klp_shim_lookup("ftrace_caller"));
 	klp_shim_text.ftrace[1] = klp_function(klp_shim_lookup("ftrace_regs_caller"));

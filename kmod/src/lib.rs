@@ -16,6 +16,7 @@
 //! | `states` | system states, as callbacks ask for them |
 //! | `sysfs` | a patch's directory |
 //! | `tasks` | all tasks: which of them may be switched, which may still run a patch's text |
+//! | `text` | where the kernel has entry code and trampolines, if the architecture has them elsewhere |
 //! | `universe` | the table of universes, as callbacks find it |
 //! | `write_text` | writing a patch module's text and data |
 //!
@@ -35,6 +36,7 @@ mod stacks;
 mod states;
 mod sysfs;
 mod tasks;
+mod text;
 mod universe;
 mod write_text;
 
