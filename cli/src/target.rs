@@ -19,7 +19,7 @@ pub(crate) struct Target {
     /// A kernel of your own: the directory it was built in, or its headers (/lib/modules/RELEASE/build)
     #[arg(long, value_name = "DIR", requires = "image")]
     kernel_dir: Option<PathBuf>,
-    /// The image that boots it: vmlinux for ppc64, vmlinuz for the others
+    /// The image that boots it: vmlinuz for x86_64, arm64 and s390, vmlinux for ppc64, Image for riscv64
     #[arg(long, value_name = "FILE", requires = "kernel_dir")]
     image: Option<PathBuf>,
 }

@@ -26,6 +26,14 @@ note() {
     echo "$*" >>"$KLP_TMP/notes"
 }
 
+# stated FACT...: facts.sh, which is the architecture's (arch/README.md), says what of it. Cases that ask for no fact need none.
+stated() {
+    for fact; do
+        eval "[ -n \"\${$fact+stated}\" ]" || fail "the architecture's facts.sh does not say $fact (conformance/guest/arch/README.md)"
+    done
+}
+[ ! -f "${KLP_LIB%/*}/facts.sh" ] || . "${KLP_LIB%/*}/facts.sh"
+
 # expect FOUND EXPECTED WHAT...
 expect() {
     [ "$1" = "$2" ] && return
@@ -268,14 +276,14 @@ traced() {
     echo >$KLP_TRACING/trace
 }
 
-# probes_entries: whether kprobes and return probes can be at the entry of a function that ftrace can trace. Not where its first
-# instruction is ftrace's site, and kprobes are not on ftrace (check_ftrace_location in kernel/kprobes.c).
+# probes_entries: whether kprobes and return probes can be at the entry of a function that ftrace can trace.
 probes_entries() {
-    [ "$(uname -m)" != riscv64 ]
+    stated NO_ENTRY_PROBES
+    [ -z "$NO_ENTRY_PROBES" ]
 }
 
 need_entry_probes() {
-    probes_entries || skip "a function that can be traced begins with ftrace's site here, and no kprobe can be at it"
+    probes_entries || skip "$NO_ENTRY_PROBES"
 }
 
 # probe_on, probe_off, probed RESULT WHEN: a kretprobe on test_value. What kretprobes see is the return value.

@@ -16,7 +16,20 @@ pub use run::{Options, run};
 
 use std::path::PathBuf;
 
+use klp_host::Arch;
+
 /// The directory with the guest's side of the suite: `cases`, `modules`, `lib.sh`, `run.sh`.
 pub(crate) fn dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("guest")
 }
+
+/// The directory with what the guest's side is told of an architecture (`guest/arch/README.md`).
+pub(crate) fn arch_dir(arch: &Arch) -> PathBuf {
+    match arch.repository {
+        Some(root) => PathBuf::from(root).join("guest"),
+        None => dir().join("arch").join(arch.srcarch),
+    }
+}
+
+/// What is in it.
+pub(crate) const ARCH_FILES: [&str; 4] = ["facts.sh", "test.h", "test.mk", "syscalls.h"];

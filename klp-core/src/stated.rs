@@ -266,30 +266,39 @@ facts! {
             needed_by: "klp.ko does not build without",
             cases: &["G1", "G2", "G3", "G4", "G5", "G6", "G7", "G8", "G9", "G12"],
         }
+        Guests 19 "guests" {
+            what: "What cases expect in a guest: NMIs, kprobes, faults, entries; code of test modules; numbers of system calls.",
+            place: "the four files that conformance/guest/arch/README.md names, in conformance/guest/arch/SRCARCH; in a repository of its own \
+                    in guest",
+            source: "the manual on interrupts; kernel/kprobes.c (check_ftrace_location); the ABI, \"Function Calling Sequence\" and \"Program \
+                     Initialization\"; include/uapi/asm/unistd*.h or syscall.tbl",
+            needed_by: "test modules and programs do not compile without, and cases do not know what is right",
+            cases: &["G1", "G2", "G3", "G4", "G5", "G6", "G7", "G8", "G9", "G10", "G11", "G12", "G13", "G14"],
+        }
     }
     Branches {
-        Reach 19 "reach" {
+        Reach 20 "reach" {
             what: "What a direct branch reaches.",
             place: "the crate's branch.rs, REACH; description, reach",
             source: "the instruction set's manual: the displacement of the longest direct branch, its unit and where it counts from",
             needed_by: "what is further away goes through a slot",
             cases: &["H2", "H7.7", "H7.8"],
         }
-        Branch 20 "branch" {
+        Branch 21 "branch" {
             what: "Direct branches and calls: encoded, decoded, and told from all other instructions.",
             place: "the crate's branch.rs, BRANCH_LEN, encode, decode; description, branches and manuals.branches",
             source: "the instruction set's manual; the ABI for the register that makes a branch a call; as and objdump for the samples",
             needed_by: "branches in patches are written and checked by them",
             cases: &["H2", "H7.7", "H7.8", "H10"],
         }
-        FollowsCall 21 "follows_call" {
+        FollowsCall 22 "follows_call" {
             what: "Whether the instruction that ends at an address is a call.",
             place: "the crate's branch.rs, follows_call",
             source: "the instruction set's manual: every instruction that sets the return address, of every length",
             needed_by: "a return address behind no call makes a walk unreliable",
             cases: &["H2.10", "H2.11", "H8"],
         }
-        Slot 22 "slot" {
+        Slot 23 "slot" {
             what: "Code that continues at an address which it reads, by one load, from the aligned doubleword behind it.",
             place: "the crate's branch.rs, SLOT_LEN, SLOT_LITERAL, slot, slot_target",
             source: "the ABI, \"Procedure Linkage Table\"; the manual on single-copy atomicity of aligned loads; \
@@ -297,21 +306,21 @@ facts! {
             needed_by: "calls beyond reach, and functions with slots of their own",
             cases: &["H3", "H7.8", "H10", "G13", "G14"],
         }
-        SlotRules 23 "slot_rules" {
+        SlotRules 24 "slot_rules" {
             what: "What the ABI lets a linker's stub change, landing pads, and a program that executes slots.",
             place: "description, slot and manuals.slots",
             source: "the ABI, \"Procedure Linkage Table\" and its table of registers; the manual on branch target identification",
             needed_by: "slots are carried out, and run under QEMU, by these rules",
             cases: &["H3", "H10"],
         }
-        Relocations 24 "relocations" {
+        Relocations 25 "relocations" {
             what: "How each relocation of a module is applied, and which of them a slot may serve.",
             place: "the crate's reloc.rs, all of it",
             source: "the ABI, \"Relocation Types\"; apply_relocate_add in arch/SRCARCH/kernel/module.c, for what it accepts and refuses",
             needed_by: "a patch that refers to what is not exported",
             cases: &["H7", "G13"],
         }
-        RelocationSamples 25 "relocation_samples" {
+        RelocationSamples 26 "relocation_samples" {
             what: "A place for each relocation type, and the values that fit.",
             place: "description, reloc_prefix, relocations, markers, got_entry, got_distance, linker and manuals.relocations; a table in \
                     docs/src/relocations.md",
@@ -319,14 +328,14 @@ facts! {
             needed_by: "relocations are compared with the linker's",
             cases: &["H7", "H10"],
         }
-        ModuleFlags 26 "module_flags" {
+        ModuleFlags 27 "module_flags" {
             what: "The options that kernels compile modules with, as far as they change which relocations there are.",
             place: "description, module_flags",
             source: "KBUILD_CFLAGS and KBUILD_CFLAGS_MODULE in arch/SRCARCH/Makefile",
             needed_by: "gcc is asked which relocations it makes",
             cases: &["H7.9", "H7.10", "H7.11", "H10"],
         }
-        FloatingPoint 27 "floating_point" {
+        FloatingPoint 28 "floating_point" {
             what: "Options that make a compiler use vector registers, and those that keep it from floating point.",
             place: "description, vectors and no_fpu",
             source: "arch/SRCARCH/Makefile: how the kernel keeps floating point out; gcc's manual, \"Machine-Dependent Options\"",
@@ -335,36 +344,36 @@ facts! {
         }
     }
     Unwinding {
-        FrameAlign 28 "frame_align" {
+        FrameAlign 29 "frame_align" {
             what: "The alignment of frames on the stack.",
             place: "the crate's unwind.rs, FRAME_ALIGN; description, manuals.frames",
             source: "the ABI, \"The Stack Frame\"",
             needed_by: "a frame elsewhere makes a walk unreliable",
             cases: &["H8"],
         }
-        SwitchedOut 29 "switched_out" {
+        SwitchedOut 30 "switched_out" {
             what: "The first frame of a task that sleeps, from what the context switch saved; that of a new task.",
             place: "the crate's unwind.rs, switched_out",
             source: "__switch_to in arch/SRCARCH/kernel/entry.S, copy_thread and ret_from_fork",
             needed_by: "every walk of a sleeping task begins there",
             cases: &["H8", "G10"],
         }
-        Step 30 "step" {
+        Step 31 "step" {
             what: "From a frame to its caller's; what an exception leaves; the true bottom of a stack.",
-            place: "the crate's unwind.rs, step",
+            place: "the crate's unwind.rs, step; ENTRY_TEXT and FTRACE_TEXT, if the defaults are not where its kernels have them",
             source: "the ABI, \"The Stack Frame\"; arch/SRCARCH/kernel/stacktrace.c, entry.S and irq.c; \
                      Documentation/livepatch/reliable-stacktrace.rst",
             needed_by: "every walk; without, all tasks are unreliable",
             cases: &["H8", "G10"],
         }
-        Stacks 31 "stacks" {
+        Stacks 32 "stacks" {
             what: "Each kind of stack there is, drawn from the ABI, and what a walk of it must find.",
             place: "description, stacks",
             source: "as for the steps, and what tracers and compilers leave; conformance/src/host/stack.rs draws them",
             needed_by: "walks are compared with them",
             cases: &["H8"],
         }
-        RecordedStacks 32 "recorded_stacks" {
+        RecordedStacks 33 "recorded_stacks" {
             what: "How memory dumps are read, and stacks of real kernels that were recorded from one.",
             place: "klp_host::Arch, its entry, page_tables; conformance/fixtures/stacks/NAME-KERNEL, in a repository of its own in stacks",
             source: "the manual on page tables, arch/SRCARCH/include/asm/pgtable.h, arch/SRCARCH/kernel/vmcore_info.c; cargo klp run --dump, \
@@ -374,7 +383,7 @@ facts! {
         }
     }
     Transitions {
-        WayOut 33 "way_out" {
+        WayOut 34 "way_out" {
             what: "The functions between a system call, interrupt or exception and user mode that are not entry code.",
             place: "the crate's unwind.rs, WAY_OUT, if there are others than those in kmod/src/universe.rs",
             source: "kernel/entry/common.c if arch/SRCARCH/Kconfig selects GENERIC_ENTRY; else arch/SRCARCH/kernel/entry.S and signal.c",
@@ -383,21 +392,21 @@ facts! {
         }
     }
     PatchSites {
-        Nop 34 "nop" {
+        Nop 35 "nop" {
             what: "The NOPs that compilers fill room with, and the landing pad that may stand before them.",
             place: "the crate's lib.rs, Patchable: NOP_LEN, nop, landing_pad",
             source: "gcc's manual on -fpatchable-function-entry; its output; the manual on branch target identification",
             needed_by: "room at functions is found by them",
             cases: &["H10", "G14"],
         }
-        Flip 35 "flip" {
+        Flip 36 "flip" {
             what: "The bytes that switch a branch at an entry on and off under CPUs that execute it.",
             place: "the crate's lib.rs, Patchable: FLIP, idle; SLOT_IS_BRANCH, whose default says no",
             source: "the instruction set's manual on modifying code that others execute; arch/SRCARCH/kernel/patch.c, jump_label.c",
             needed_by: "functions are entered through slots of their own by it",
             cases: &["H10", "G14"],
         }
-        Room 36 "room" {
+        Room 37 "room" {
             what: "Which options leave how much room, and whether a slot and a branch fit; or why none do.",
             place: "klp_host::Arch, its entry, room; description, patchable; slot.S and build.mk in kmod/arch/SRCARCH, in a repository of its own in kmod, if they do",
             source: "gcc's manual on -fpatchable-function-entry; what gcc makes of it, with and without the options in KBUILD_CFLAGS",

@@ -224,7 +224,7 @@ fn here(template: &Template<'_>, sdk: &Path) -> Result<Files> {
 }
 
 /// What is in a workspace of its own beside the crate and its description.
-const PORTER: [(&str, &str); 12] = [
+const PORTER: [(&str, &str); 16] = [
     ("Cargo.toml", include_str!("../../template/porter/Cargo.toml")),
     ("README.md", include_str!("../../template/porter/README.md")),
     ("relocations.md", include_str!("../../template/porter/relocations.md")),
@@ -237,6 +237,10 @@ const PORTER: [(&str, &str); 12] = [
     ("kmod/Cargo.toml", include_str!("../../template/porter/kmod/Cargo.toml")),
     ("kmod/build.mk", include_str!("../../template/porter/kmod/build.mk")),
     ("kmod/shim.h", include_str!("../../template/porter/kmod/shim.h")),
+    ("guest/facts.sh", include_str!("../../template/porter/guest/facts.sh")),
+    ("guest/test.h", include_str!("../../template/porter/guest/test.h")),
+    ("guest/test.mk", include_str!("../../template/porter/guest/test.mk")),
+    ("guest/syscalls.h", include_str!("../../template/porter/guest/syscalls.h")),
 ];
 
 /// A workspace of its own, in `out`.

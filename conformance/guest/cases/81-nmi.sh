@@ -2,14 +2,8 @@
 # id: G8.2
 # name: a function called from NMI context is patched and reverted
 # source: reference/2017-rcu-in-the-ftrace-handler.txt: the callback runs in any context
-case $(uname -m) in
-x86_64) ;;
-aarch64) skip "arm64 has NMIs only as pseudo-NMIs (irqchip.gicv3_pseudo_nmi=1), which stock kernels do not enable" ;;
-ppc64le) skip "ppc64 calls no ftrace callback from an NMI (paca->ftrace_enabled is 0): the original runs" ;;
-riscv64) skip "riscv has no NMI (its resumable one, Smrnmi, is the firmware's)" ;;
-s390x) skip "s390 has no NMI that a guest can raise (machine checks come from the hypervisor)" ;;
-*) fail "it is not known whether $(uname -m) has NMIs: say so here" ;;
-esac
+stated NO_NMI
+[ -z "$NO_NMI" ] || skip "$NO_NMI"
 # nmis VALUE WHEN: backtraces of all CPUs, which are asked for by NMI.
 nmis() {
     cat $TARGET/nmi >/dev/null

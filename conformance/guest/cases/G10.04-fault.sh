@@ -23,13 +23,7 @@ fault() {
     release
     wait $faulting
 }
-case $(uname -m) in
-# Its tables describe every instruction.
-x86_64) in_copy=reliable in_get=reliable ;;
-# The copy routine has no frame record, get_user() is in a function that has saved none.
-aarch64) in_copy=exception in_get=caller-in-register ;;
-*) in_copy=exception in_get=exception ;;
-esac
-fault fault-copy stacks_copy $in_copy
-fault fault-get stacks_get $in_get
+stated FAULT_IN_COPY FAULT_IN_GET
+fault fault-copy stacks_copy "$FAULT_IN_COPY"
+fault fault-get stacks_get "$FAULT_IN_GET"
 unload test_stacks

@@ -47,8 +47,9 @@ trace_off
 during=trace after=trace_off
 held_up "traced meanwhile"
 during=: after=:
-if [ "$(uname -m)" = s390x ]; then
-    # A kprobe there sets the resume address back, see G8.6.
+stated PROBE_UNDOES_REDIRECT
+if [ -n "$PROBE_UNDOES_REDIRECT" ]; then
+    # As in G8.6.
     probe
     refuse "Device or resource busy\|resource busy" test_universe_1 functions=sleep,which
     unprobe

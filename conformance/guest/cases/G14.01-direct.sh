@@ -3,10 +3,8 @@
 # name: a function is entered directly once it is settled, by the callback while something changes, by nothing when it is reverted
 # source: design: the cheapest entry; kernel/trace/ftrace.c, register_ftrace_direct
 . "${KLP_LIB%/*}/entries.sh"
-case $(uname -m)-$(uname -r) in
-x86_64-* | s390x-* | riscv64-* | aarch64-6.12*) expect $cheapest direct "the cheapest entry that klp.ko knows here" ;;
-*) expect $cheapest callback "the cheapest entry that klp.ko knows here" ;;
-esac
+stated CHEAPEST_ENTRY
+expect $cheapest "$CHEAPEST_ENTRY" "the cheapest entry that klp.ko knows here"
 load test_target
 for cycle in 1 2 3; do
     load test_value_1

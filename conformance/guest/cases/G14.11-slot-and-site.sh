@@ -4,9 +4,9 @@
 # source: design: a second redirector is refused; kernel/trace/ftrace.c, FTRACE_OPS_FL_IPMODIFY, test_for_valid_rec
 . "${KLP_LIB%/*}/entries.sh"
 value=/sys/module/test_both/parameters/value
-case $(uname -m) in
-s390x)
-    # The instruction at the entry is the site.
+stated SITE_WITH_ROOM
+case $SITE_WITH_ROOM in
+at-entry)
     load test_both
     load test_both_1
     expect_says $value 101 "patched"
@@ -20,8 +20,8 @@ s390x)
     expect_says $value 1 "with the other redirector"
     unload test_ipmodify test_both
     ;;
-x86_64)
-    # The site is behind the room, too far from the function's start for ftrace as for us.
+behind)
+    # Too far from the function's start, for ftrace as for us.
     load test_both
     for time in before after; do
         refuse "Invalid argument" test_both_1
@@ -32,5 +32,6 @@ x86_64)
     expect_says $value 1 "both refused"
     unload test_both
     ;;
-*) skip "the compiler makes room for a slot or a site of ftrace's, not both" ;;
+none) skip "the compiler makes room for a slot or a site of ftrace's, not both" ;;
+*) fail "SITE_WITH_ROOM is '$SITE_WITH_ROOM', not at-entry, behind or none" ;;
 esac

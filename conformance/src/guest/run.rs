@@ -44,11 +44,21 @@ pub fn run(kernel: &Kernel, options: &Options<'_>, progress: &Progress) -> Resul
     if cases.is_empty() {
         return Ok(results);
     }
+    let arch_dir = super::arch_dir(kernel.arch);
+    for file in super::ARCH_FILES.map(|name| arch_dir.join(name)) {
+        ensure!(
+            file.is_file(),
+            "the guest suite is not told of {}: expected {}, see conformance/guest/arch/README.md",
+            kernel.arch,
+            file.display()
+        );
+    }
     let built = modules::build_all(kernel, options.vmlinux, progress)?;
     let klp = built.klp.clone().context("the build made no klp.ko")?;
     let foreign = modules::foreign(kernel, options.fetch, progress)?;
     let mut added = runner(&super::dir().join("cases"));
     added.extend([
+        at(arch_dir.join("facts.sh"), "/klp/facts.sh"),
         at(super::dir().join("stacks.sh"), "/klp/stacks.sh"),
         at(super::dir().join("transitions.sh"), "/klp/transitions.sh"),
         at(super::dir().join("entries.sh"), "/klp/entries.sh"),

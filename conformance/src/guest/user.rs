@@ -29,7 +29,15 @@ pub(super) fn build(arch: &Arch, out_dir: &Path) -> Result<Vec<PathBuf>> {
     let compiler = format!("{}gcc", arch.cross_compile());
     let compile = |name: &str| {
         let (source, program) = (super::dir().join(format!("user/{name}.c")), out_dir.join(name));
-        process::stdout(Command::new(&compiler).args(OPTIONS).arg("-o").arg(&program).arg(source))?;
+        process::stdout(
+            Command::new(&compiler)
+                .args(OPTIONS)
+                .arg("-I")
+                .arg(super::arch_dir(arch))
+                .arg("-o")
+                .arg(&program)
+                .arg(source),
+        )?;
         Ok(program)
     };
     PROGRAMS.into_iter().map(compile).collect()

@@ -7,43 +7,17 @@
 #include <linux/module.h>
 #include <linux/string.h>
 
+#include <test.h>
+
 #ifdef CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS
 extern char test_direct_stub[];
 
-#if defined(CONFIG_X86_64)
 asm(".pushsection .text\n"
-    ".type test_direct_stub, @function\n"
+    ".type test_direct_stub, STT_FUNC\n"
     "test_direct_stub:\n"
-    ASM_ENDBR
-    ASM_RET
+    TEST_DIRECT_STUB
     ".size test_direct_stub, . - test_direct_stub\n"
     ".popsection\n");
-#elif defined(CONFIG_ARM64)
-asm(".pushsection .text\n"
-    ".type test_direct_stub, %function\n"
-    "test_direct_stub:\n"
-    "	hint	#34\n"
-    "	mov	x10, x30\n"
-    "	mov	x30, x9\n"
-    "	ret	x10\n"
-    ".size test_direct_stub, . - test_direct_stub\n"
-    ".popsection\n");
-#elif defined(CONFIG_RISCV)
-asm(".pushsection .text\n"
-    ".type test_direct_stub, %function\n"
-    "test_direct_stub:\n"
-    "	jr	t0\n"
-    ".size test_direct_stub, . - test_direct_stub\n"
-    ".popsection\n");
-#else
-asm(".pushsection .text\n"
-    ".type test_direct_stub, %function\n"
-    "test_direct_stub:\n"
-    "	lgr	%r1, %r0\n"
-    "	br	%r1\n"
-    ".size test_direct_stub, . - test_direct_stub\n"
-    ".popsection\n");
-#endif
 
 static int shares(struct ftrace_ops *ops, enum ftrace_ops_cmd cmd)
 {

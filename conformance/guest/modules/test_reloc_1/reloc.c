@@ -10,6 +10,8 @@
 #include <linux/seq_file.h>
 #include <linux/string.h>
 
+#include <test.h>
+
 int reloc_hidden(int value);
 KLP_RELOC_SYMBOL(test_reloc_target, reloc_hidden, 0);
 
@@ -17,43 +19,14 @@ KLP_RELOC_SYMBOL(test_reloc_target, reloc_hidden, 0);
 extern int hidden_data;
 KLP_RELOC_SYMBOL_AS(hidden_data, test_reloc_target, reloc_hidden_data, 0);
 
-/* Where the call at `at` goes; 0 if there is none. */
-static unsigned long destination(const u8 *at)
-{
-#if defined(CONFIG_X86)
-	return *at == 0xe8 ? (unsigned long)at + 5 + *(const s32 *)(at + 1) : 0;
-#elif defined(CONFIG_ARM64)
-	u32 insn = *(const u32 *)at;
-
-	return (insn & 0xfc000000) == 0x94000000 ? (unsigned long)at + 4 * (long)sign_extend32(insn, 25) : 0;
-#elif defined(CONFIG_PPC64)
-	u32 insn = *(const u32 *)at;
-
-	return (insn & 0xfc000003) == 0x48000001 ? (unsigned long)at + sign_extend32(insn & 0x03fffffc, 25) : 0;
-#elif defined(CONFIG_RISCV)
-	u32 auipc, jalr;
-
-	memcpy(&auipc, at, sizeof(auipc));
-	memcpy(&jalr, at + 4, sizeof(jalr));
-	/* auipc ra; jalr ra, ra */
-	if ((auipc & 0xfff) != 0x097 || (jalr & 0xfffff) != 0x080e7)
-		return 0;
-	return (unsigned long)at + (s32)(auipc & 0xfffff000) + ((s32)jalr >> 20);
-#elif defined(CONFIG_S390)
-	return at[0] == 0xc0 && at[1] == 0xe5 ? (unsigned long)at + 2 * (long)*(const s32 *)(at + 2) : 0;
-#endif
-}
-
 /* Whether a function of ours calls `target` directly, or something else of ours in its place. */
 static const char *way(void *function, void *target)
 {
 	const u8 *at = dereference_function_descriptor(function);
 	const u8 *end = at + 64;
-	/* The alignment of instructions. */
-	const size_t step = IS_ENABLED(CONFIG_X86) ? 1 : IS_ENABLED(CONFIG_S390) || IS_ENABLED(CONFIG_RISCV) ? 2 : 4;
 
-	for (; at < end; at += step) {
-		unsigned long to = destination(at);
+	for (; at < end; at += TEST_INSN_ALIGN) {
+		unsigned long to = test_call_destination(at);
 
 		if (to == (unsigned long)target)
 			return "direct";

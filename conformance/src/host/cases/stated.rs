@@ -4,11 +4,15 @@
 //! A fact that is on its list of what is not stated fails, and says what is to be stated, where the answer is found, and what
 //! depends on it. So does one that was struck from the list and is as the template had it, where that can be told.
 
+use std::fs;
+use std::path::Path;
+
 use klp_core::Architecture;
 use klp_core::branch::Reach;
 use klp_core::stated::Fact;
 
 use super::ensure;
+use crate::guest;
 use crate::host::oracle::{Oracle as _, Unstated};
 use crate::host::{Case, Check, Description};
 
@@ -77,6 +81,20 @@ fn left<A: Architecture>(fact: Fact, d: &'static Description) -> Vec<&'static st
             (d.blocks.is_empty(), "blocks is empty"),
             (manuals.trampoline.is_empty(), "manuals.trampoline is empty"),
         ],
+        Fact::Shim => &[(
+            host.is_some_and(|arch| {
+                let dir = arch.kmod_dir(&klp_host::arch::sdk().join("kmod"));
+                ["shim.h", "build.mk"].iter().any(|name| is_blank(&dir.join(name), fact))
+            }),
+            "shim.h or build.mk is missing, or as the template has it",
+        )],
+        Fact::Guests => &[(
+            host.is_some_and(|arch| {
+                let dir = guest::arch_dir(arch);
+                guest::ARCH_FILES.iter().any(|name| is_blank(&dir.join(name), fact))
+            }),
+            "a file is missing, or as the template has it",
+        )],
         Fact::Reach => &[(is_nothing(A::REACH), "REACH is empty"), (is_nothing(d.reach), "reach is empty")],
         Fact::Branch => &[
             (A::BRANCH_LEN == 0, "BRANCH_LEN is 0"),
@@ -118,7 +136,6 @@ fn left<A: Architecture>(fact: Fact, d: &'static Description) -> Vec<&'static st
         | Fact::ReturnStub
         | Fact::ProbeOrder
         | Fact::ReturnAddress
-        | Fact::Shim
         | Fact::FollowsCall
         | Fact::SwitchedOut
         | Fact::Step
@@ -128,6 +145,11 @@ fn left<A: Architecture>(fact: Fact, d: &'static Description) -> Vec<&'static st
         | Fact::Flip => &[],
     };
     found.iter().filter(|(is_left, _)| *is_left).map(|(_, what)| *what).collect()
+}
+
+/// Whether a file is not there, or still has the template's mark.
+fn is_blank(file: &Path, fact: Fact) -> bool {
+    fs::read_to_string(file).map_or(true, |text| text.contains(&format!("Fact::{fact:?}")))
 }
 
 fn is_nothing(reach: Reach) -> bool {

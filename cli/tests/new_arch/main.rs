@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! `klp new-arch`, from outside: what it writes compiles at once, and its conformance lists what is not stated, in order.
 
+mod port;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+# arm64, for the make of test modules: see ../README.md.
+klp-test-room := 7,6
