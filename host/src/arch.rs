@@ -115,7 +115,7 @@ pub enum Threads {
 pub enum Image {
     /// The compressed `vmlinuz-VERSION`.
     Vmlinuz,
-    /// The ELF `vmlinux-VERSION`.
+    /// `vmlinux-VERSION`: the ELF file, or what the architecture's `make Image` makes.
     Vmlinux,
 }
 

@@ -6,7 +6,7 @@
 
 mod exports;
 mod file;
-pub(crate) mod hardening;
+pub mod hardening;
 mod objects;
 mod patch;
 mod references;
@@ -65,7 +65,8 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn new(
+    /// A finding about the file as a whole.
+    pub fn new(
         severity: Severity,
         check: &'static str,
         message: impl Into<String>,

@@ -25,9 +25,11 @@ pub(crate) struct Dumped {
 
 /// A note: what it is about, and its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Note {
-    pub(crate) kind: u32,
-    pub(crate) data: Vec<u8>,
+pub struct Note {
+    /// `n_type`: the `NT_*` of `elf.h`.
+    pub kind: u32,
+    /// What it says, in the machine's byte order.
+    pub data: Vec<u8>,
 }
 
 /// The file and where in it memory lies.

@@ -3,13 +3,35 @@
 
 use klp_core::Endian;
 
-use super::elf::Note;
-use super::paging::{Entry, Level, Tables};
-use super::vmcoreinfo::VmcoreInfo;
+pub use super::elf::Note;
+pub use super::paging::{Entry, Level, Tables};
+pub use super::vmcoreinfo::VmcoreInfo;
 
-/// Where a kernel's own page tables are, and what their entries say, for one architecture.
+/// Where a kernel's own page tables are, and what their entries say, for one architecture. From the dump's `VMCOREINFO` and the
+/// notes that it has of processors; an error says what is not there.
+///
+/// ```
+/// use klp_core::Endian;
+/// use klp_host::dump::mmu::{Entry, PageTables, Tables};
+///
+/// /// Three levels above pages of 4 KiB; bit 0: valid, bit 1: memory, bit 2: executable.
+/// const PAGE_TABLES: PageTables = PageTables(|info, _| {
+///     let root = info.symbol("swapper_pg_dir").ok_or("VMCOREINFO has no SYMBOL(swapper_pg_dir)")?;
+///     Ok(Tables {
+///         root: root & 0xff_ffff_ffff,
+///         levels: Tables::levels(12, 9, 39),
+///         above: u64::MAX << 39,
+///         endian: Endian::Little,
+///         decode: |entry, level| match entry & 3 {
+///             1 => Entry::Table(entry & !0xfff),
+///             3 => Entry::Memory { addr: entry & !(level.size() - 1), exec: entry & 4 != 0 },
+///             _ => Entry::Absent,
+///         },
+///     })
+/// });
+/// ```
 #[derive(Clone, Copy, Debug)]
-pub struct PageTables(pub(crate) fn(&VmcoreInfo, &[Note]) -> Result<Tables, String>);
+pub struct PageTables(pub fn(&VmcoreInfo, &[Note]) -> Result<Tables, String>);
 
 pub(crate) const X86_64: PageTables = PageTables(x86_64);
 pub(crate) const ARM64: PageTables = PageTables(arm64);

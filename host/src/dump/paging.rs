@@ -7,38 +7,38 @@ use super::physical::Physical;
 
 /// The page tables of a kernel.
 #[derive(Clone, Debug)]
-pub(crate) struct Tables {
+pub struct Tables {
     /// Physical address of the outermost table.
-    pub(crate) root: u64,
+    pub root: u64,
     /// The outermost first.
-    pub(crate) levels: Vec<Level>,
+    pub levels: Vec<Level>,
     /// What the bits of an address above those that the levels use must be.
-    pub(crate) above: Addr,
+    pub above: Addr,
     /// Byte order of entries.
-    pub(crate) endian: Endian,
+    pub endian: Endian,
     /// What an entry says.
-    pub(crate) decode: fn(entry: u64, level: Level) -> Entry,
+    pub decode: fn(entry: u64, level: Level) -> Entry,
 }
 
 /// One level of tables: the bits of an address that number its entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Level {
+pub struct Level {
     /// The lowest of them; an entry describes `1 << shift` bytes.
-    pub(crate) shift: u32,
+    pub shift: u32,
     /// How many they are.
-    pub(crate) bits: u32,
+    pub bits: u32,
 }
 
 impl Level {
     /// Bytes that one entry describes.
-    pub(crate) fn size(self) -> u64 {
+    pub fn size(self) -> u64 {
         1 << self.shift
     }
 }
 
 /// What an entry says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Entry {
+pub enum Entry {
     /// Nothing is there.
     Absent,
     /// The next table's physical address.
@@ -68,7 +68,7 @@ pub(crate) struct Mapping {
 impl Tables {
     /// Levels of `bits` bits each above pages of `1 << page_shift` bytes, for addresses of `width` bits; the outermost
     /// has what is left.
-    pub(crate) fn levels(page_shift: u32, bits: u32, width: u32) -> Vec<Level> {
+    pub fn levels(page_shift: u32, bits: u32, width: u32) -> Vec<Level> {
         let shifts = (page_shift..width).step_by(bits as usize);
         let mut levels: Vec<Level> =
             shifts.map(|shift| Level { shift, bits: bits.min(width - shift) }).collect();

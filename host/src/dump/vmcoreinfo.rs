@@ -10,7 +10,7 @@ use super::physical::Physical;
 
 /// The lines, by key.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct VmcoreInfo(HashMap<String, String>);
+pub struct VmcoreInfo(HashMap<String, String>);
 
 /// A page holds all of it, however large the kernel's pages are.
 const SIZE: usize = 64 * 1024;
@@ -41,23 +41,23 @@ impl VmcoreInfo {
     }
 
     /// A line's value.
-    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+    pub fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
     }
 
     /// The address of a symbol (`SYMBOL(name)=hex`).
-    pub(crate) fn symbol(&self, name: &str) -> Option<u64> {
+    pub fn symbol(&self, name: &str) -> Option<u64> {
         hex(self.get(&format!("SYMBOL({name})"))?)
     }
 
     /// A number (`NUMBER(name)=`, decimal or hexadecimal with 0x).
-    pub(crate) fn number(&self, name: &str) -> Option<i128> {
+    pub fn number(&self, name: &str) -> Option<i128> {
         let text = self.get(&format!("NUMBER({name})"))?;
         if text.starts_with("0x") { hex(text).map(i128::from) } else { text.parse().ok() }
     }
 
     /// A line with a bare hexadecimal number (`KERNELOFFSET=hex`).
-    pub(crate) fn hex(&self, key: &str) -> Option<u64> {
+    pub fn hex(&self, key: &str) -> Option<u64> {
         hex(self.get(key)?)
     }
 }

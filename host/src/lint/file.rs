@@ -12,7 +12,7 @@ use object::{
 
 /// A module's file.
 #[derive(Debug)]
-pub(super) struct File<'a> {
+pub struct File<'a> {
     elf: ElfFile64<'a, Endianness>,
     /// Where absolute doublewords are relocated: the target of each.
     pointers: HashMap<Place, Place>,
@@ -35,10 +35,12 @@ impl Place {
 
 /// A function of the module.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Function<'f> {
-    pub(super) name: &'f str,
+pub struct Function<'f> {
+    /// Its symbol.
+    pub name: &'f str,
     pub(super) place: Place,
-    pub(super) code: &'f [u8],
+    /// Its bytes, before relocation.
+    pub code: &'f [u8],
 }
 
 impl<'a> File<'a> {
@@ -86,7 +88,7 @@ impl<'a> File<'a> {
     }
 
     /// The first value of a tag in `.modinfo`.
-    pub(super) fn modinfo(&self, tag: &str) -> Option<&'a str> {
+    pub fn modinfo(&self, tag: &str) -> Option<&'a str> {
         self.modinfos(tag).next()
     }
 
@@ -111,7 +113,7 @@ impl<'a> File<'a> {
     }
 
     /// Whether there is such a section, and something in it.
-    pub(super) fn has_section(&self, name: &str) -> bool {
+    pub fn has_section(&self, name: &str) -> bool {
         self.elf.section_by_name(name).is_some_and(|section| section.size() != 0)
     }
 

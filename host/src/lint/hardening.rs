@@ -8,16 +8,31 @@ mod riscv64;
 mod s390;
 mod x86_64;
 
-use super::file::{File, Function};
+pub use super::file::{File, Function};
 use super::patch::{Declared, Replacement};
 use super::{Finding, Severity};
 use crate::Arch;
 
-/// The rules for one architecture's code, and what its configuration asks of the file as a whole.
+/// The rules for one architecture's code. What its configuration asks of the file as a whole is found at once.
+///
+/// ```
+/// use klp_host::lint::hardening::{Hardening, Rule};
+///
+/// const HARDENING: Hardening = Hardening(|_, config, _| {
+///     let rule = Rule {
+///         check: "landing-pad",
+///         expected: "a replacement begins with a landing pad, since the kernel checks for it",
+///         broken: |function| !function.code.starts_with(&[0x17, 0, 0, 0]),
+///         of_replacements: true,
+///     };
+///     if config.has(&["CONFIG_KERNEL_LANDING_PADS"]) { vec![rule] } else { Vec::new() }
+/// });
+/// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Hardening(Rules);
+pub struct Hardening(pub Rules);
 
-type Rules = fn(&File<'_>, &Config<'_>, &mut Vec<Finding>) -> Vec<Rule>;
+/// Rules for a file, under the configuration of the kernel that it is for.
+pub type Rules = fn(&File<'_>, &Config<'_>, &mut Vec<Finding>) -> Vec<Rule>;
 
 pub(crate) const X86_64: Hardening = Hardening(x86_64::rules);
 pub(crate) const ARM64: Hardening = Hardening(arm64::rules);
@@ -25,25 +40,29 @@ pub(crate) const PPC64: Hardening = Hardening(ppc64::rules);
 pub(crate) const RISCV64: Hardening = Hardening(riscv64::rules);
 pub(crate) const S390: Hardening = Hardening(s390::rules);
 
-/// A kernel's configuration.
-struct Config<'c>(&'c str);
+/// A kernel's configuration (`include/config/auto.conf`).
+#[derive(Debug)]
+pub struct Config<'c>(&'c str);
 
 impl Config<'_> {
     /// Whether any of these is set; more than one if its name has changed.
-    fn has(&self, names: &[&str]) -> bool {
+    pub fn has(&self, names: &[&str]) -> bool {
         let is_set = |line: &str| names.iter().any(|name| line.strip_prefix(name) == Some("=y"));
         self.0.lines().any(is_set)
     }
 }
 
-/// What is wrong with functions of the module: a name for it that does not change, and what is to be expected.
-struct Rule {
-    check: &'static str,
-    expected: &'static str,
+/// What may be wrong with functions of the module.
+#[derive(Debug)]
+pub struct Rule {
+    /// A name for it that does not change.
+    pub check: &'static str,
+    /// What is to be expected, and why.
+    pub expected: &'static str,
     /// Whether a function breaks it.
-    broken: fn(&Function<'_>) -> bool,
+    pub broken: fn(&Function<'_>) -> bool,
     /// Whether it holds for replacements only, as they are where calls are sent.
-    of_replacements: bool,
+    pub of_replacements: bool,
 }
 
 /// How many functions a finding names.

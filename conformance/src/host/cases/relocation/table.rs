@@ -24,7 +24,7 @@ fn outcome<A: Architecture>(d: &Description, object: &Object1<'_>, value: i64) -
     let relocation = object.relocation::<A>(base, symbol);
     let code = &mut text[object.offset..];
     // A reference to a literal is one already: its value is where that is.
-    let applied = match A::by_way(object.r_type) {
+    let applied = match A::by_way(relocation.r_type) {
         ByWay::Literal => A::relocate(&relocation, code).map(|_| None),
         _ => area.relocate(&relocation, false, code).map(|applied| applied.slot),
     };
