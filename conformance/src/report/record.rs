@@ -164,14 +164,18 @@ impl Record {
         self.places.iter().flat_map(|(place, cases)| cases.keys().map(|id| (place.as_str(), id.0.as_str())))
     }
 
-    /// Where the results are not what is recorded, a sentence each. Reasons may differ; what became of a case may not. What is
-    /// not recorded yet shows as such in the matrix, and is no difference.
+    /// Where the results are not what is recorded, a sentence each. Reasons may differ; what became of a case may not. A case that
+    /// is not recorded is a difference: the matrix does not have it.
     pub fn differences(&self, results: &[CaseResult]) -> Vec<String> {
         let sentence = |result: &CaseResult| {
             let place = result.place();
-            let (recorded, found) = (word(self.outcome(&place, &result.id)?), word(&result.outcome));
-            (recorded != found)
-                .then(|| format!("{place} {} {found}, and is recorded as {recorded}", result.id))
+            let (recorded, found) = (self.outcome(&place, &result.id).map(word), word(&result.outcome));
+            let recorded = match recorded {
+                Some(same) if same == found => return None,
+                Some(other) => format!("is recorded as {other}"),
+                None => "is not recorded".to_owned(),
+            };
+            Some(format!("{place} {} {found}, and {recorded}", result.id))
         };
         results.iter().filter_map(sentence).collect()
     }
@@ -276,6 +280,7 @@ mod tests {
             [
                 "arm64 debian-6.1 G2.9 skipped, and is recorded as passed",
                 "arm64 debian-6.1 G8.2 passed, and is recorded as skipped",
+                "arm64 debian-6.1 G99.1 passed, and is not recorded",
             ]
         );
     }
