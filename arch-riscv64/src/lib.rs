@@ -1,87 +1,72 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! Live-patching facts of riscv64: `-fpatchable-function-entry`, compressed instructions, frame records below the frame
-//! pointer.
+//! Live-patching facts of riscv64.
 //!
-//! | kernel | entry | ftrace site |
-//! |---|---|---|
-//! | `RISCV_ISA_C` | `=4`: four NOPs of 2 bytes | + 0, 8 bytes |
-//! | without | `=2`: two NOPs of 4 bytes | + 0, 8 bytes |
-//!
-//! References: "RISC-V ABIs Specification" (psABI for short), "The RISC-V Instruction Set Manual, Volume I: Unprivileged
-//! Architecture" (Unprivileged ISA). Both are cited by the titles of their sections, whose numbers differ between
-//! editions.
+//! `cargo test -p klp-arch-riscv64` lists what is not stated yet, in the order in which to state it: what, where in these files,
+//! and where the answer is found. `docs/src/porting.md` leads through it.
 #![no_std]
 #![forbid(unsafe_code)]
 
-pub mod branch;
-pub mod ftrace;
-pub mod reloc;
-pub mod unwind;
+mod branch;
+mod ftrace;
+mod reloc;
+mod unwind;
+
+pub use reloc::r_type;
 
 use core::ops::Range;
 
 use klp_core::branch::Code;
-use klp_core::{Architecture, Endian, Patchable};
+use klp_core::patchable::Patchable;
+use klp_core::{Architecture, Endian};
 
-/// The architecture.
+/// `nop`, that is `addi x0,x0,0`.
+const NOP: u32 = 0x0000_0013;
+
+/// The 16 bits of code at byte `offset`, of which instructions are made; `None` if they are cut short. Little endian whatever the
+/// order of data (Unprivileged Architecture, "Base Instruction-Length Encoding").
+fn parcel(code: &[u8], offset: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(*code.get(offset..)?.first_chunk()?))
+}
+
+/// The 32 bits of code at byte `offset`; `None` if they are cut short.
+fn insn(code: &[u8], offset: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*code.get(offset..)?.first_chunk()?))
+}
+
+/// The riscv64 architecture.
 #[derive(Clone, Copy, Debug)]
 pub struct Riscv64;
 
 impl Architecture for Riscv64 {
     const NAME: &'static str = "riscv64";
-    /// `EM_RISCV` (psABI, "File Header").
+    /// `EM_RISCV` (psABI, "File Header"; `include/uapi/linux/elf-em.h`).
     const ELF_MACHINE: u16 = 243;
+    /// Instructions are little endian always, data wherever Linux runs (psABI, "File Header": `ELFDATA2LSB`).
     const ENDIAN: Endian = Endian::Little;
-    /// With compressed instructions, which all distributions' kernels have.
+    /// With compressed instructions, which all kernels of distributions have (`RISCV_ISA_C`; Unprivileged Architecture, "Base
+    /// Instruction-Length Encoding").
     const INSN_ALIGN: u64 = 2;
 }
 
-static_assertions::assert_impl_all!(Riscv64: Architecture);
-
-/// `c.nop`.
-const C_NOP: u16 = 0x0001;
-/// `nop`, that is `addi x0,x0,0`.
-const NOP: u32 = 0x0000_0013;
-
-/// The 2 bytes of code at byte `offset` of `code`; `None` if they are cut short. Little endian whatever the order of data
-/// (Unprivileged ISA, "Base Instruction-Length Encoding").
-fn parcel(code: &[u8], offset: usize) -> Option<u16> {
-    let bytes = code.get(offset..)?.first_chunk()?;
-    Some(u16::from_le_bytes(*bytes))
-}
-
-/// The 4-byte instruction at byte `offset` of `code`; `None` if it is cut short. What is there may be compressed
-/// instructions, which no 4-byte one looks like: see [`is_compressed`].
-fn insn(code: &[u8], offset: usize) -> Option<u32> {
-    let bytes = code.get(offset..)?.first_chunk()?;
-    Some(u32::from_le_bytes(*bytes))
-}
-
-/// Whether the instruction that starts with these 2 bytes has no more (Unprivileged ISA, "Base Instruction-Length
-/// Encoding").
-const fn is_compressed(parcel: u16) -> bool {
-    parcel & 3 != 3
-}
-
-/// Room at a function's entry is several NOPs of 2 bytes, where one branch needs 4: no room is [one
-/// NOP](klp_core::patchable::Room::one_nop). Nor need the entry be aligned to 4, as a store of 4 bytes has to be that is
-/// fetched whole (`Ziccif`, Unprivileged ISA).
 impl Patchable for Riscv64 {
-    const NOP_LEN: usize = 2;
+    /// Without compressed instructions, as modules with room are compiled: two `c.nop` are no room for a branch, since a CPU may be
+    /// between them.
+    const NOP_LEN: usize = 4;
 
-    /// gcc makes room of `nop`, which the assembler compresses where it may.
+    /// `c.nop` and `nop` (Unprivileged Architecture, "NOP Instruction" of RV32I and of the "C" extension).
     fn nop(code: &[u8]) -> Option<usize> {
-        if parcel(code, 0)? == C_NOP {
-            return Some(2);
-        }
-        (insn(code, 0)? == NOP).then_some(4)
+        if parcel(code, 0)? == 1 { Some(2) } else { (insn(code, 0)? == NOP).then_some(4) }
     }
 
-    /// `lpad` of `Zicfilp` is in no kernel yet.
+    /// There is none: stock kernels are not compiled for Zicfilp.
     fn landing_pad(_code: &[u8]) -> usize {
         0
     }
 
+    /// All of `jal` and `nop`, which are aligned to their length. The kernel replaces the one by the other for its own jump labels, by one
+    /// store under CPUs that execute them (`arch_jump_label_transform_queue` in `arch/riscv/kernel/jump_label.c`, `patch_insn_write`), and
+    /// has all of them fetch anew (`flush_icache_all`). A fetch of four aligned bytes is atomic by the extension Ziccif, which is part of
+    /// the profile RVA20 ("RISC-V Profiles", "RVA20U64 Mandatory Base").
     const FLIP: Range<usize> = 0..4;
 
     fn idle(_branch: &Code) -> Code {

@@ -1,142 +1,120 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! Frame records of riscv64 (psABI, "Frame Pointer Convention"; `arch/riscv/kernel/stacktrace.c`).
+//! Stack frames of riscv64 kernels: the frame pointer (RISC-V psABI, "Frame Pointer Convention"; `CONFIG_FRAME_POINTER`, which
+//! the architecture selects by default, `-fno-omit-frame-pointer -fno-optimize-sibling-calls`).
 //!
 //! ```text
 //! caller.fp = [fp-16]
 //! caller.pc = [fp-8]
-//! caller.sp = fp         less what a function with variable arguments has saved of them
+//! caller.sp ≥ fp      with room between them in a function that has saved arguments there for va_arg()
 //! ```
 //!
-//! Entry code makes no record (`arch/riscv/kernel/entry.S`, `handle_exception`). It puts a register block at the stack
-//! pointer, `struct pt_regs`, loads s0 with the interrupted stack pointer, and calls. So the record of what it called has:
+//! Entry code makes no frame (`handle_exception` in `arch/riscv/kernel/entry.S`). It saves a register block, on the stack that
+//! was in use if it comes from the kernel, takes the stack pointer that it came from for a frame pointer, and calls. So what it calls has
+//! the frame that leads on, and that starts where the block does:
 //!
-//! | kernel | pc | sp | fp |
-//! |---|---|---|---|
-//! | from user mode | entry code | the block, which is the bottom | any |
-//! | from the kernel | entry code | the block | the block's sp, which is the block's end |
-//! | a kernel thread's function, called by `ret_from_fork` | entry code | the bottom | the function |
-//! | a new task's exit to user mode, likewise | entry code | the bottom | 0 |
+//! ```text
+//! block.sp = [fp-16]  the interrupted stack pointer
+//! entry    = [fp-8]   in entry code
+//! block    = fp       a `struct pt_regs`
+//! ```
 //!
-//! The caller of interrupted code is never known for certain: whether its return address is in ra or in a record of its
-//! own depends on how far it had got, and leaf functions save s0 alone. So the interrupted function is reported, and there
+//! The block at the stack's top is where the task came from, be it from user mode or by `ret_from_fork`, in whose frame pointer is
+//! the thread's function. Idle tasks begin there too (`_start_kernel`, `secondary_start_sbi` in `arch/riscv/kernel/head.S`), called
+//! from in front of the kernel's text. A block elsewhere is an exception's, of the code below whose stack pointer it lies.
+//!
+//! The caller of interrupted code is not known: whether its return address is in ra, in t0 behind a patch site, or on the stack
+//! depends on how far the code had got. A leaf function does not save ra at all. So the interrupted function is reported, and there
 //! the walk ends.
 //!
-//! `call_on_irq_stack` makes a record on the stack it leaves, and s0 leads from one stack to the other.
+//! Tracers' trampolines make other frames or none (`ftrace_caller` and `return_to_handler` in `mcount*.S`,
+//! `arch_rethook_trampoline`); a walker does not come through, since their text counts as generated. Who goes to the interrupt stack has a frame
+//! on the old one (`call_on_irq_stack`).
 
-mod interrupted;
-
+use klp_core::Addr;
 use klp_core::unwind::{Bounds, Code, Cursor, Machine, Saved, Step, Unreliable, Unwind};
-use klp_core::{Addr, FarBranch};
 
-use crate::{Riscv64, is_compressed};
+use crate::Riscv64;
+
+/// From a frame pointer down to the return address, and to the caller's frame pointer (`struct stackframe`,
+/// `arch/riscv/include/asm/stacktrace.h`).
+const RETURN_ADDRESS: u64 = 8;
+const CALLER_FP: u64 = 16;
 
 /// `struct pt_regs`, offsets in bytes (`arch/riscv/include/asm/ptrace.h`).
 mod pt_regs {
-    pub(super) const PC: u64 = 0;
+    pub(super) const EPC: u64 = 0;
     pub(super) const SP: u64 = 16;
-    /// s0
-    pub(super) const FP: u64 = 64;
-    pub(super) const STATUS: u64 = 256;
-    /// The size of the whole, aligned like a frame (`PT_SIZE_ON_STACK`).
-    pub(super) const SIZE: u64 = 288;
+    pub(super) const S0: u64 = 64;
+    /// All of it, which is a multiple of the stack's alignment (`PT_SIZE_ON_STACK`).
+    pub(super) const SIZE: u64 = 36 * 8;
 }
 
-/// The bit of `status` that says that the kernel was interrupted (`SR_SPP`, `arch/riscv/include/asm/csr.h`).
-const FROM_KERNEL: u64 = 1 << 8;
-
-/// The word at `addr`.
 fn read(machine: &impl Machine, addr: Addr) -> Result<u64, Unreliable> {
     machine.word(addr).ok_or(Unreliable::CouldNotReadStack(addr))
 }
 
-/// Whether the instruction before `pc` is a call.
-fn follows_call(pc: Addr, machine: &impl Machine) -> bool {
-    let mut before = [0; 4];
-    machine.text(pc.wrapping_sub(4), &mut before) && Riscv64::follows_call(pc, &before)
-}
-
-/// Whether the code at `pc` begins with a call: `jal`, or `auipc ra; jalr ra`.
-fn begins_with_call(pc: Addr, machine: &impl Machine) -> bool {
-    const AUIPC_RA: u32 = 0x97;
-    let mut code = [0; 8];
-    if !machine.text(pc, &mut code) {
-        return false;
+/// The code that was interrupted when entry code made the block at its stack pointer. That lies directly below the interrupted
+/// stack pointer, which is in the block and was entry code's frame pointer.
+fn interrupted(entry: &Cursor, machine: &impl Machine) -> Result<Cursor, Unreliable> {
+    let register = |offset: u64| read(machine, entry.sp.wrapping_add(offset));
+    let sp = register(pt_regs::SP)?;
+    if sp != entry.fp || sp != entry.sp.wrapping_add(pt_regs::SIZE) {
+        return Err(Unreliable::NotTheBottom(entry.sp));
     }
-    let first = u32::from_le_bytes([code[0], code[1], code[2], code[3]]);
-    let at = if first & 0xfff == AUIPC_RA { 4 } else { 0 };
-    !is_compressed((first & 0xffff) as u16)
-        && Riscv64::follows_call(pc.wrapping_add(at as u64 + 4), &code[at..at + 4])
-}
-
-/// Where a task starts that has not run yet: with nothing on its stack, at entry code (`ret_from_fork`).
-fn is_new_task(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> bool {
-    cursor.sp == bottom && machine.code(cursor.pc) == Code::Entry && begins_with_call(cursor.pc, machine)
-}
-
-/// The code that an exception interrupted, if entry code with these registers has handled it.
-fn interrupted_by(entry: &Cursor, machine: &impl Machine) -> Result<Cursor, Unreliable> {
-    let block = entry.sp;
-    let register = |offset: u64| read(machine, block.wrapping_add(offset));
-    let (pc, sp, fp) = (register(pt_regs::PC)?, register(pt_regs::SP)?, register(pt_regs::FP)?);
-    let whole = sp == entry.fp && sp == block.wrapping_add(pt_regs::SIZE);
-    if !whole || register(pt_regs::STATUS)? & FROM_KERNEL == 0 {
-        return Err(Unreliable::Exception(entry.pc));
-    }
-    Ok(Cursor { pc, sp, fp, exact: true })
+    Ok(Cursor { pc: register(pt_regs::EPC)?, sp, fp: register(pt_regs::S0)?, exact: true })
 }
 
 impl Unwind for Riscv64 {
-    /// The stack pointer's (psABI, "Integer Calling Convention"). The frame pointer is aligned like it.
-    /// In no section of its own: up to the function behind it (`arch/riscv/kernel/entry.S`), which a kernel without stacks for
-    /// interrupts does not have.
+    /// The stack pointer's (psABI, "Integer Calling Convention"), and frame pointers': the room between the two in functions with
+    /// variable arguments is rounded up to it (gcc's `riscv_compute_frame_info`).
+    const FRAME_ALIGN: u64 = 16;
+
+    /// In no section of its own: up to the function behind it (`arch/riscv/kernel/entry.S`). A kernel without stacks for interrupts has
+    /// another there.
     const ENTRY_TEXT: &'static [Bounds] =
         &[[c"handle_exception", c"call_on_irq_stack"], [c"handle_exception", c"__switch_to"]];
 
     /// To kallsyms the label at its call ends `ftrace_caller` (`arch/riscv/kernel/mcount-dyn.S`).
     const FTRACE_TEXT: &'static [Bounds] = &[[c"ftrace_caller", c"ftrace_call"]];
 
-    const FRAME_ALIGN: u64 = 16;
+    /// `syscall_exit_to_user_mode`, `do_trap_ecall_u` and `do_irq` are not instrumented; what they call on the way is in
+    /// `kernel/entry/common.c` (`GENERIC_ENTRY`), and `arch_do_signal_or_restart`: all known.
+    const WAY_OUT: &'static [&'static str] = &[];
 
-    /// The context switch saves ra, its return address, as the program counter, and with it s0 and the stack pointer
-    /// (`arch/riscv/kernel/entry.S`, `__switch_to`). A new task has the address of `ret_from_fork` there, which follows no
-    /// call and begins with one; its s0 is no frame pointer (`copy_thread`).
+    /// `__switch_to` (`arch/riscv/kernel/entry.S`) makes no frame and saves ra, its return address, with its caller's stack and
+    /// frame pointer in the task. A new task (`copy_thread` in `arch/riscv/kernel/process.c`) has there the address of
+    /// `ret_from_fork`, entry code which nothing called; its frame pointer is the thread's function, or zero.
     fn switched_out(saved: &Saved, machine: &impl Machine) -> Result<Cursor, Unreliable> {
         let Saved { pc, sp, fp } = *saved;
         if !sp.is_multiple_of(Self::FRAME_ALIGN) {
             return Err(Unreliable::Misaligned(sp));
         }
-        let exact = !follows_call(pc, machine);
-        if exact && !begins_with_call(pc, machine) {
-            return Err(Unreliable::NotAfterCall(pc));
-        }
-        Ok(Cursor { pc, sp, fp, exact })
+        Ok(Cursor { pc, sp, fp, exact: machine.code(pc) == Code::Entry })
     }
 
-    /// `bottom` is the address of the register block at the high end of the task's stack, which every task has
-    /// (`task_pt_regs`). `cursor.sp` is a lower bound.
+    /// `bottom` is the address of the register block at the high end of the task's stack, which every task has room for
+    /// (`task_pt_regs`). `cursor.sp` is a lower bound, but for entry code's, which calls no function with variable arguments.
     fn step(cursor: &Cursor, bottom: Addr, machine: &impl Machine) -> Result<Step, Unreliable> {
+        let is_entry = machine.code(cursor.in_function()) == Code::Entry;
+        if is_entry && cursor.sp == bottom {
+            return Ok(Step::Bottom);
+        }
         if cursor.exact {
-            return if is_new_task(cursor, bottom, machine) {
-                Ok(Step::Bottom)
-            } else {
-                Err(interrupted::no_caller(cursor.pc, machine))
-            };
+            return Err(Unreliable::Exception(cursor.pc));
         }
-        match machine.code(cursor.in_function()) {
-            Code::Entry if cursor.sp == bottom => return Ok(Step::Bottom),
-            Code::Entry => return interrupted_by(cursor, machine).map(Step::Interrupted),
-            // `start_kernel`, whose frame is the first.
-            Code::Discarded if cursor.fp == bottom => return Ok(Step::Bottom),
-            _ => {}
+        if is_entry {
+            return interrupted(cursor, machine).map(Step::Interrupted);
         }
-
         let sp = cursor.fp;
         if !sp.is_multiple_of(Self::FRAME_ALIGN) {
             return Err(Unreliable::Misaligned(sp));
         }
-        let record = sp.wrapping_sub(16);
-        let (fp, pc) = (read(machine, record)?, read(machine, record.wrapping_add(8))?);
-        Ok(Step::Caller(Cursor { pc, sp, fp, exact: false }))
+        // No frame lies in the block. What user mode had in its registers could pass for one.
+        if (1..=pt_regs::SIZE).contains(&sp.wrapping_sub(bottom)) {
+            return Err(Unreliable::NotTheBottom(sp));
+        }
+        let word = |below| read(machine, sp.wrapping_sub(below));
+        Ok(Step::Caller(Cursor { pc: word(RETURN_ADDRESS)?, sp, fp: word(CALLER_FP)?, exact: false }))
     }
 }
 

@@ -301,10 +301,13 @@ static ARCHES: &[Arch] = &[
         reached: Some(Stage::PatchSites),
         repository: None,
         facts: Facts::of::<Riscv64>(),
-        room: Err(
-            "gcc for riscv64 leaves NOPs of two bytes at a function's entry, and a branch over more than one of them cannot be written \
-             under CPUs that execute them; its functions are patched through ftrace",
-        ),
+        room: Ok(Room {
+            enough: (7, 6),
+            against: |first, second| {
+                (first <= second)
+                    .then_some("of N NOPs M are before the function: N has to be more than M, as in 7,6")
+            },
+        }),
         page_tables: Some(mmu::RISCV64),
         hardening: Some(hardening::RISCV64),
         qemu: Qemu {

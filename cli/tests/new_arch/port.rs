@@ -116,9 +116,7 @@ fn a_port_in_a_repository_of_its_own_patches_a_kernel() {
     let (stdout, stderr) = (text(&conform.stdout), text(&conform.stderr));
     assert!(conform.status.success() && stdout.contains("stage redirect: done"), "{stdout}{stderr}");
     let results = fs::read_to_string(results).expect("the results");
-    for case in ["G0.1", "G11.3"] {
-        assert!(results.contains(&format!("{case} took ")), "{case} was not run: {results}");
-    }
+    assert!(results.contains("G11.3 took "), "no guest patched anything: {results}");
     // Without one of its files, there is nothing of the SDK's in the place.
     fs::remove_file(dir.join("guest/test.h")).expect("removed");
     let refused = klp(&["conform", "--arch", TO[0], "--suite", "guest", "--case", "G1.1"]);

@@ -11,5 +11,5 @@ FAULT_IN_COPY=exception
 FAULT_IN_GET=exception
 SECOND_KRETPROBE=
 CHEAPEST_ENTRY=direct
-NO_SLOTS="functions of modules have no slots of their own here, see docs/src/slots.md"
+NO_SLOTS=
 SITE_WITH_ROOM=none

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! riscv64, for the host suite.
+//!
+//! All of it is taken from manuals, compilers and real kernels, and none from the crate that it is compared with.
 
 mod branches;
 mod relocations;
@@ -11,9 +13,9 @@ use klp_core::ftrace::RegsLayout;
 use klp_core::patchable::Lack;
 use klp_host::Arch;
 
-use super::super::description::{BlockSample, Description, Files, Manuals, PatchableSample, Slot};
-use super::super::evaluate::{Machine, Next, number};
-use super::super::oracle::{Insn, RiscV};
+use crate::host::description::{BlockSample, Description, Files, Manuals, PatchableSample, Slot};
+use crate::host::evaluate::{Machine, Next, number};
+use crate::host::oracle::{Insn, RiscV};
 
 /// What the suite is told.
 pub static DESCRIPTION: Description = Description {
@@ -22,14 +24,15 @@ pub static DESCRIPTION: Description = Description {
     files: Files::HERE,
     oracle: || Box::new(RiscV::default()),
     manuals: Manuals {
-        branches: "Unprivileged ISA, \"Unconditional Jumps\"; C extension, \"Control Transfer Instructions\"",
-        slots: "psABI, \"Program Linkage Table\" (t1, t3)",
+        branches: "RISC-V Unprivileged ISA, \"Unconditional Jumps\" and \"Control Transfer Instructions\" of the \"C\" extension",
+        slots: "RISC-V psABI, \"Program Linkage Table\" (t1, t3), \"Integer Register Convention\"",
         sites: "gcc -fpatchable-function-entry; arch/riscv/kernel/ftrace.c",
         trampoline: "arch/riscv/kernel/mcount-dyn.S, ftrace_caller",
-        relocations: "psABI, \"Relocations\"; arch/riscv/kernel/module.c",
-        frames: "psABI, \"Frame Pointer Convention\"; arch/riscv/kernel/entry.S, handle_exception",
+        relocations: "RISC-V psABI, \"Relocations\"; arch/riscv/kernel/module.c",
+        frames: "RISC-V psABI, \"Frame Pointer Convention\"; arch/riscv/kernel/entry.S, handle_exception",
     },
-    text: &[0xffff_ffff_8031_4606, 0xffff_ffff_80a7_662c, 0xffff_ffff_01a0_2340],
+    // The kernel's, at halfwords too; and modules', which lie in the 2 GiB that end with the kernel.
+    text: &[0xffff_ffff_8031_4606, 0xffff_ffff_80a7_434c, 0xffff_ffff_8000_2000, MODULE_TEXT],
     reach: Reach { min: -(1 << 20), max: (1 << 20) - 2, align: 2 },
     insn_align: 2,
     branches: branches::BRANCHES,
@@ -46,7 +49,7 @@ pub static DESCRIPTION: Description = Description {
     },
     sites: sites::SITES,
     is_site,
-    // offsetof in the headers of Debian's 6.12.107+deb13-riscv64 (struct __arch_ftrace_regs).
+    // offsetof in the headers of Debian's 6.12.107+deb13-riscv64.
     blocks: &[BlockSample {
         kernel: "debian-6.12",
         layout: RegsLayout { size: 104, pc: 0, sp: 16, ra: 8, gprs: RegsLayout::ABSENT },
@@ -54,9 +57,10 @@ pub static DESCRIPTION: Description = Description {
     reloc_prefix: "R_RISCV_",
     relocations: relocations::RELOCATIONS,
     markers: &[],
+    // Three doublewords of the dynamic linker's, of which there is none.
     got_entry: 24,
     got_distance: |_| 0x20_0000,
-    // arch/riscv/Makefile, for modules, and what optimises otherwise.
+    // arch/riscv/Makefile and Makefile of 6.12, as Debian configures it; with RELOCATABLE; and what optimises otherwise.
     module_flags: &[
         &[
             "-fno-PIE",
@@ -64,19 +68,29 @@ pub static DESCRIPTION: Description = Description {
             "-march=rv64imac_zicsr_zifencei",
             "-mno-save-restore",
             "-mcmodel=medany",
-            "-mstrict-align",
             "-mno-relax",
             "-fno-omit-frame-pointer",
             "-fno-optimize-sibling-calls",
             "-fpatchable-function-entry=4",
         ],
-        &["-fno-PIE", "-mabi=lp64", "-march=rv64imac", "-mcmodel=medany", "-mno-relax"],
-        &["-fno-PIE", "-mabi=lp64", "-march=rv64ima", "-mcmodel=medany", "-mno-relax", "-Os"],
+        &[
+            "-fPIE",
+            "-mabi=lp64",
+            "-march=rv64imac_zicsr_zifencei",
+            "-mno-save-restore",
+            "-mcmodel=medany",
+            "-mno-relax",
+            "-fno-omit-frame-pointer",
+            "-fno-optimize-sibling-calls",
+            "-fpatchable-function-entry=4",
+        ],
+        &["-fno-PIE", "-mabi=lp64", "-march=rv64imac_zicsr_zifencei", "-mcmodel=medany", "-mno-relax", "-Os"],
+        &["-fPIC", "-mabi=lp64", "-march=rv64ima_zicsr_zifencei", "-mcmodel=medany", "-mno-relax"],
     ],
-    // Debian's kernel; the same without compressed instructions; and room for slots, where NOPs of 2 bytes are at the entry.
+    // The kernel's, in NOPs of two bytes; and without compressed instructions, room for slots.
     patchable: &[
         PatchableSample {
-            options: &["-fpatchable-function-entry=4", "-falign-functions=8", "-mno-relax"],
+            options: &["-fpatchable-function-entry=4", "-falign-functions=8"],
             before: 0,
             after: 8,
             landing_pad: 0,
@@ -85,84 +99,90 @@ pub static DESCRIPTION: Description = Description {
             lack: Some(Lack::Before { found: 0, needed: 24 }),
         },
         PatchableSample {
-            options: &["-fpatchable-function-entry=12,12", "-falign-functions=8", "-mno-relax"],
+            options: &[WITHOUT_COMPRESSED, "-fpatchable-function-entry=2", "-falign-functions=8"],
+            before: 0,
+            after: 8,
+            landing_pad: 0,
+            in_section: true,
+            one_nop: true,
+            lack: Some(Lack::Before { found: 0, needed: 24 }),
+        },
+        PatchableSample {
+            options: &[WITHOUT_COMPRESSED, "-fpatchable-function-entry=6,6", "-falign-functions=8"],
             before: 24,
             after: 0,
             landing_pad: 0,
             in_section: true,
-            one_nop: false,
+            one_nop: true,
             lack: Some(Lack::Entry { found: 0, needed: 4 }),
         },
         PatchableSample {
-            options: &["-fpatchable-function-entry=14,12", "-falign-functions=8", "-mno-relax"],
+            options: &[WITHOUT_COMPRESSED, "-fpatchable-function-entry=7,6", "-falign-functions=8"],
             before: 24,
             after: 4,
             landing_pad: 0,
             in_section: true,
-            one_nop: false,
+            one_nop: true,
+            lack: None,
+        },
+        PatchableSample {
+            options: &[WITHOUT_COMPRESSED, "-fpatchable-function-entry=9,7", "-falign-functions=16"],
+            before: 28,
+            after: 8,
+            landing_pad: 0,
+            in_section: true,
+            one_nop: true,
             lack: None,
         },
     ],
     linker: &["--no-relax", "-z", "noexecstack"],
     stacks: stacks::STACKS,
+    // Nothing signs them.
     saved_return_addresses: &[],
+    // gcc 12 knows the "V" extension in -march, and makes no code with it.
     vectors: None,
-    // arch/riscv/Makefile.
-    no_fpu: &["-march=rv64imac", "-mabi=lp64"],
+    // arch/riscv/Makefile. Without the last, padding that aligns is the linker's to take away.
+    no_fpu: &["-march=rv64imac_zicsr_zifencei", "-mabi=lp64", "-mno-relax"],
 };
 
-/// The first of the two instructions: `nop`, as compiled or as ftrace writes it, or `auipc t0`.
+/// An option that makes all NOPs four bytes long, and aligned to that.
+const WITHOUT_COMPRESSED: &str = "-march=rv64ima_zicsr_zifencei";
+
+/// Where QEMU's kernel had one.
+const MODULE_TEXT: klp_core::Addr = 0xffff_ffff_0200_2340;
+
+/// NOPs, and the first half of the call.
 fn is_site(insn: &Insn) -> bool {
     let (mnemonic, words) = insn.words();
-    matches!(mnemonic, "nop" | "c.nop") || (mnemonic, words.first()) == ("auipc", Some(&"t0"))
+    matches!((mnemonic, words.first()), ("nop" | "c.nop", None) | ("auipc", Some(&"t0")))
 }
 
+/// What the calls of two instructions do, too.
 fn slot_effect(machine: &mut Machine, insn: &Insn) -> Option<Next> {
     let (mnemonic, words) = insn.words();
-    let behind = machine.pc.wrapping_add(insn.len as u64);
     match (mnemonic, &words[..]) {
-        ("auipc", [to, value]) => {
-            let high = sign_extend(number(value)? << 12, 32);
-            machine.set(to, machine.pc.wrapping_add(high));
+        ("auipc", [to, pages]) => {
+            let pages = number(pages)? << 44;
+            machine.set(to, machine.pc.wrapping_add_signed(pages.cast_signed() >> 32));
         }
-        ("addi", [to, from, value]) => machine.set(to, machine.get(from).wrapping_add(number(value)?)),
         ("ld", [to, memory]) => {
-            let word = machine.load(address(machine, memory)?)?;
+            let word = machine.load(indexed(machine, memory)?)?;
             machine.set(to, word);
         }
-        ("jr", [memory]) => return Some(Next::At(jump_target(address(machine, memory)?))),
-        ("jalr", [memory]) => {
-            let target = jump_target(address(machine, memory)?);
-            machine.set("ra", behind);
-            return Some(Next::At(target));
+        ("jr" | "c.jr", [target]) => return Some(Next::At(machine.get(target))),
+        ("jalr", [.., base, displacement]) if number(displacement).is_some() => {
+            return Some(Next::At(machine.get(base).wrapping_add(number(displacement)?) & !1));
         }
-        ("jalr", [link, base, displacement]) => {
-            let target = jump_target(machine.get(base).wrapping_add(number(displacement)?));
-            if *link != "zero" {
-                machine.set(link, behind);
-            }
-            return Some(Next::At(target));
-        }
+        ("jalr", [.., target]) => return Some(Next::At(indexed(machine, target)? & !1)),
         _ => return None,
     }
     Some(Next::Insn)
 }
 
-/// Where a jump through a register goes: the lowest bit is set to zero (Unprivileged ISA, "Unconditional Jumps").
-const fn jump_target(addr: u64) -> u64 {
-    addr & !1
-}
-
-/// The address that `8(t1)`, or `t1` alone, stands for.
-fn address(machine: &Machine, memory: &str) -> Option<u64> {
-    let Some((displacement, base)) = memory.strip_suffix(')').and_then(|text| text.split_once('(')) else {
-        return Some(machine.get(memory));
+/// What `DISPLACEMENT(BASE)` or `BASE` is.
+fn indexed(machine: &Machine, text: &str) -> Option<u64> {
+    let Some((displacement, base)) = text.strip_suffix(')').and_then(|text| text.split_once('(')) else {
+        return Some(machine.get(text));
     };
     Some(machine.get(base).wrapping_add(number(displacement)?))
-}
-
-/// A value of `bits` bits with a sign.
-const fn sign_extend(value: u64, bits: u32) -> u64 {
-    let unused = 64 - bits;
-    (value << unused).cast_signed().wrapping_shr(unused).cast_unsigned()
 }

@@ -1,12 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Functions of Debian's kernel 6.12.107+deb13-riscv64, run by QEMU.
 //!
-//! QEMU's monitor printed the 24 bytes at each symbol of /proc/kallsyms, once with no tracer and once with the function tracer
-//! on these functions. ftrace refuses kprobes on its sites here, so a probe by name is one on a function that has none.
+//! A module printed the 24 bytes at each symbol of /proc/kallsyms, once with no tracer and once with the function tracer
+//! on these functions, and placed kprobes by name. Of functions that can be traced they were refused (-EINVAL), so `probe` says
+//! nothing of those; of the others they lie at the function, or are refused too.
 
 use crate::host::description::SiteSample;
 
 pub(super) const SITES: &[SiteSample] = &[
+    SiteSample {
+        kernel: "debian-6.12",
+        function: "cmdline_proc_show",
+        at: 0xffff_ffff_803b_b28c,
+        site: Some(0),
+        probe: 0,
+        off: "1300000013000000011106ec22e826e4001097d5040183b5",
+        on: "9722c5ffe78242cd011106ec22e826e4001097d5040183b5",
+    },
     SiteSample {
         kernel: "debian-6.12",
         function: "vfs_read",
@@ -36,15 +46,6 @@ pub(super) const SITES: &[SiteSample] = &[
     },
     SiteSample {
         kernel: "debian-6.12",
-        function: "cmdline_proc_show",
-        at: 0xffff_ffff_803b_b28c,
-        site: Some(0),
-        probe: 0,
-        off: "1300000013000000011106ec22e826e4001097d5040183b5",
-        on: "9722c5ffe78242cd011106ec22e826e4001097d5040183b5",
-    },
-    SiteSample {
-        kernel: "debian-6.12",
         function: "do_nanosleep",
         at: 0xffff_ffff_80a7_434c,
         site: Some(0),
@@ -63,20 +64,29 @@ pub(super) const SITES: &[SiteSample] = &[
     },
     SiteSample {
         kernel: "debian-6.12",
-        function: "__switch_to",
-        at: 0xffff_ffff_80a7_68dc,
+        function: "hex_to_bin",
+        at: 0xffff_ffff_8052_3dec,
         site: None,
         probe: 0,
-        off: "05671b0707c1b306e5002e9723b0160023b4260080ea84ee",
-        on: "05671b0707c1b306e5002e9723b0160023b4260080ea84ee",
+        off: "9305f00241119376f50d9b0765fc899d1306000422e006e4",
+        on: "9305f00241119376f50d9b0765fc899d1306000422e006e4",
     },
     SiteSample {
         kernel: "debian-6.12",
-        function: "call_on_irq_stack",
-        at: 0xffff_ffff_80a7_689c,
+        function: "memcpy",
+        at: 0xffff_ffff_80a5_a8e4,
         site: None,
         probe: 0,
-        off: "411106e422e00008032302020e0397423e019382e2b49a92",
-        on: "411106e422e00008032302020e0397423e019382e2b49a92",
+        off: "aa8f93360608ddee93f67f0013f77500639ae60a99ce93f6",
+        on: "aa8f93360608ddee93f67f0013f77500639ae60a99ce93f6",
+    },
+    SiteSample {
+        kernel: "debian-6.12",
+        function: "ret_from_fork",
+        at: 0xffff_ffff_80a7_6880,
+        site: None,
+        probe: 0,
+        off: "97605effe780e0ea19c0268502940a859740ffffe7806083",
+        on: "97605effe780e0ea19c0268502940a859740ffffe7806083",
     },
 ];

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! Stacks of riscv64 kernels.
+//! Stacks of riscv64 kernels: frame pointers, and entry code that makes a register block and no frame.
 //!
-//! Sources: psABI, "Frame Pointer Convention"; `arch/riscv/include/asm/ptrace.h`; `arch/riscv/kernel/entry.S`,
-//! `handle_exception`, `__switch_to`, `ret_from_fork`, `call_on_irq_stack`; `arch/riscv/kernel/process.c`, copy_thread.
+//! Sources: what gcc makes of calls with `-fno-omit-frame-pointer` (psABI, "Frame Pointer Convention"); `struct pt_regs` in
+//! `arch/riscv/include/asm/ptrace.h`; `arch/riscv/kernel/entry.S`, `handle_exception`, `ret_from_fork`, `call_on_irq_stack`,
+//! `__switch_to`; `arch/riscv/kernel/head.S`, `_start_kernel`; `copy_thread` in `arch/riscv/kernel/process.c`.
 
-use klp_core::unwind::{Code, Cursor, Found, Frame, Machine, Memory, Saved, Start, Unreliable};
+use klp_core::unwind::{Code, Cursor, Found, Frame, Machine as _, Memory, Saved, Start, Unreliable};
 use klp_core::{Addr, Endian};
 
 use crate::host::stack::{Draft, Drawn, Function, Kind, Map, STACK_SIZE, Sample, Stacks, little_endian};
@@ -14,27 +15,27 @@ use crate::image::Image;
 pub(super) const STACKS: Stacks = Stacks {
     kinds: &[
         Kind { name: "asleep in a system call", section: "2", draw: asleep },
-        Kind { name: "asleep in a function with variable arguments", section: "2", draw: variable_arguments },
+        Kind { name: "asleep behind functions with variable arguments", section: "2", draw: variable },
         Kind { name: "kernel thread", section: "4.1", draw: thread },
         Kind { name: "new task", section: "4.1", draw: new_task::<0> },
-        Kind { name: "new kernel thread", section: "4.1", draw: new_task::<THREAD_FN> },
-        Kind { name: "the task that booted", section: "4.1", draw: booted },
+        Kind { name: "new kernel thread", section: "4.1", draw: new_task::<{ MAP.function(15) }> },
         Kind { name: "called by generated code", section: "4.2", draw: generated },
         Kind { name: "on the interrupt stack", section: "4.3", draw: on_interrupt_stack },
-        Kind { name: "interrupted", section: "4.3", draw: interrupted::<MIDDLE> },
-        Kind { name: "at a first instruction", section: "4.3", draw: at_entry::<0> },
-        Kind { name: "at the second half of a patch site", section: "4.5", draw: at_entry::<4> },
-        Kind { name: "before the frame pointer is set", section: "4.5", draw: at_entry::<12> },
-        Kind { name: "at a return", section: "4.6", draw: at_entry::<RETURN> },
+        Kind { name: "interrupted", section: "4.3", draw: interrupted },
+        Kind { name: "interrupted, on the interrupt stack", section: "4.3", draw: interrupted_away },
+        Kind { name: "at a first instruction", section: "4.3", draw: at::<0> },
+        Kind { name: "at the call of a patch site", section: "4.5", draw: at::<4> },
+        Kind { name: "at a return", section: "4.6", draw: at::<RETURN> },
+        Kind { name: "in a leaf function", section: "4.6", draw: leaf },
         Kind { name: "behind the last instruction", section: "4.6", draw: noreturn },
     ],
     reasons: &[
-        "caller-in-register",
         "could-not-read-stack",
         "did-not-advance",
         "exception",
         "misaligned",
         "not-after-call",
+        "not-the-bottom",
         "not-text",
         "return-left",
         "return-lost",
@@ -46,46 +47,43 @@ pub(super) const STACKS: Stacks = Stacks {
     is_last,
 };
 
-const MAP: Map = Map { text: 0xffff_ffff_8001_0000, stack: 0xff20_0000_0001_0000 };
+const MAP: Map = Map { text: 0xffff_ffff_8001_0000, stack: 0xffff_ffc6_0080_0000 };
 
-const FUNCTION: Function = Function { code: &CODE, after_call: 0x20, middle: MIDDLE };
-/// From a function's start to an instruction behind its prologue, and to its return.
-const MIDDLE: u64 = 0x28;
-const RETURN: u64 = 0x3c;
+const FUNCTION: Function = Function { code: &CODE, after_call: 0x20, middle: 0x28 };
+/// From a function's start to its return.
+const RETURN: u64 = 0x38;
+/// As gcc 12 and the kernel's tracer make them, without compressed instructions but for the return.
 const CODE: [u8; 0x100] = {
     const NOP: u32 = 0x0000_0013;
-    const BEQZ: u32 = 0x0005_0463;
-    const JAL: u32 = 0x0000_00ef;
+    const AUIPC_RA: u32 = 0x0000_0097;
+    const JALR_RA: u32 = 0x0000_80e7;
     let mut insns = [NOP; 64];
-    insns[0] = 0x0001_2297; // auipc t0 (ftrace_caller)
-    insns[1] = 0x8a42_82e7; // jalr t0,…(t0)
-    insns[2] = 0xe022_1101; // c.addi sp,-32; c.sdsp s0,0(sp)
-    insns[3] = 0x1000_e406; // c.sdsp ra,8(sp); c.addi4spn s0,sp,32
-    insns[7] = JAL;
-    insns[11] = BEQZ;
-    insns[13] = 0x6402_60a2; // c.ldsp ra,8(sp); c.ldsp s0,0(sp)
-    insns[14] = 0x0001_6105; // c.addi16sp sp,32; c.nop
-    insns[15] = 0x0000_8067; // ret
-    insns[63] = JAL;
+    insns[0] = 0x0000_0297; // auipc t0,0
+    insns[1] = 0x0002_82e7; // jalr t0,t0
+    insns[2] = 0xfd01_0113; // addi sp,sp,-48
+    insns[3] = 0x0211_3423; // sd ra,40(sp)
+    insns[4] = 0x0281_3023; // sd s0,32(sp)
+    insns[5] = 0x0301_0413; // addi s0,sp,48
+    insns[6] = AUIPC_RA;
+    insns[7] = JALR_RA;
+    insns[11] = 0x0281_3083; // ld ra,40(sp)
+    insns[12] = 0x0201_3403; // ld s0,32(sp)
+    insns[13] = 0x0301_0113; // addi sp,sp,48
+    insns[14] = 0x0001_8082; // ret; nop
+    insns[62] = AUIPC_RA;
+    insns[63] = JALR_RA;
     little_endian(insns)
 };
 
 const ENTRY_CALL: Addr = MAP.entry() + FUNCTION.after_call;
-/// `ret_from_fork`, which begins with a call, and behind its call of a thread's function.
-const FORKED: Addr = MAP.entry() + FUNCTION.after_call - 4;
-const THREAD: Addr = MAP.entry() + 0x100;
-const THREAD_FN: u64 = MAP.function(3);
-/// Behind a call in text that was discarded.
-const BOOT: Addr = MAP.text - 0x1_0000;
+/// `ret_from_fork`, in entry code, before its first instruction.
+const FORKED: Addr = MAP.entry();
 
 /// `struct pt_regs`
 const PT_REGS: u64 = 288;
 const EPC: u64 = 0;
-const RA: u64 = 8;
 const SP: u64 = 16;
 const S0: u64 = 64;
-const STATUS: u64 = 256;
-const SR_SPP: u64 = 0x100;
 
 /// A task, as it runs.
 struct Task {
@@ -95,8 +93,8 @@ struct Task {
     fp: u64,
     /// The address behind the next call.
     pc: Addr,
-    /// Whether s0 leads to a frame.
-    linked: bool,
+    /// Functions have room above the two words, for arguments that va_arg() looks at.
+    variable: bool,
 }
 
 impl Task {
@@ -105,12 +103,10 @@ impl Task {
         let block = MAP.stack + STACK_SIZE - PT_REGS;
         draft.registers(block, PT_REGS);
         draft.image.bottom = block;
-        // s0 is user mode's stack pointer.
-        Task { draft, sp: block, fp: 0x3f_ffff_f4a0, pc: ENTRY_CALL, linked: false }
-    }
-
-    fn thread() -> Task {
-        Task { fp: THREAD_FN, pc: THREAD, ..Task::new() }
+        // What user mode has in its stack pointer, entry code has in s0.
+        let user_sp = 0x3f_ff9a_bcd0;
+        draft.image.set(block + SP, user_sp);
+        Task { draft, sp: block, fp: user_sp, pc: ENTRY_CALL, variable: false }
     }
 
     fn interrupt(&mut self, pc: Addr) {
@@ -118,27 +114,15 @@ impl Task {
         let block = self.sp - PT_REGS;
         self.draft.registers(block, PT_REGS);
         self.draft.image.set(block + EPC, pc);
-        self.draft.image.set(block + RA, MAP.function(7) + FUNCTION.after_call);
-        self.draft.image.set(block + STATUS, SR_SPP);
-        self.draft.link(block + S0, self.fp);
         self.draft.link(block + SP, self.sp);
-        // Entry code has the interrupted stack pointer in s0.
-        (self.fp, self.sp, self.pc) = (self.sp, block, ENTRY_CALL);
+        self.draft.link(block + S0, self.fp);
+        self.fp = self.sp;
+        (self.sp, self.pc) = (block, ENTRY_CALL);
     }
 
-    /// Calls the `i`th function, which saves `variable` bytes of variable arguments above its frame record, and will go on to
-    /// call `behind_call` bytes from its start.
-    fn call_with(&mut self, i: usize, behind_call: u64, variable: u64) {
-        let fp = self.sp - variable;
-        self.draft.called(self.pc, fp - 8);
-        if self.linked {
-            self.draft.link(fp - 16, self.fp);
-        } else {
-            self.draft.image.set(fp - 16, self.fp);
-        }
-        self.sp = fp - 32 - 16 * (i as u64 % 3);
-        (self.fp, self.linked) = (fp, true);
-        self.pc = MAP.function(i) + behind_call;
+    /// Goes on to another stack.
+    fn on_stack(&mut self, i: usize) {
+        self.sp = self.draft.add_stack(i);
     }
 }
 
@@ -149,8 +133,22 @@ impl Drawn for Task {
         self.draft
     }
 
+    /// Calls the `i`th function, which will go on to call `behind_call` bytes from its start.
     fn call_from(&mut self, i: usize, behind_call: u64) {
-        self.call_with(i, behind_call, 0);
+        let above = if self.variable { 16 * (i as u64 % 5) } else { 0 };
+        let fp = self.sp - above;
+        self.draft.called(self.pc, fp - 8);
+        // A frame of entry code has none that its own leads to.
+        let of_entry =
+            self.pc == ENTRY_CALL && !self.draft.image.stacks.iter().any(|it| it.contains(self.fp));
+        if of_entry {
+            self.draft.image.set(fp - 16, self.fp)
+        } else {
+            self.draft.link(fp - 16, self.fp)
+        }
+        self.fp = fp;
+        self.sp = fp - 32 - 16 * i as u64;
+        self.pc = MAP.function(i) + behind_call;
     }
 
     fn switch_out(&mut self) {
@@ -163,30 +161,24 @@ fn asleep(depth: usize) -> Sample {
     Task::new().calls(depth).asleep()
 }
 
-fn variable_arguments(depth: usize) -> Sample {
-    let mut task = Task::new().calls(depth);
-    task.call_with(depth, FUNCTION.after_call, 64);
-    task.call(depth + 1);
+fn variable(depth: usize) -> Sample {
+    let mut task = Task::new();
+    // Entry code calls none of these.
+    task.call(0);
+    task.variable = true;
+    for i in 0..depth {
+        task.call(1 + i);
+    }
     task.asleep()
 }
 
+/// `ret_from_fork` has the thread's function in s0. So do idle tasks begin, whatever is in s0 there.
 fn thread(depth: usize) -> Sample {
-    Task::thread().calls(depth).asleep()
+    Task { fp: MAP.function(15), ..Task::new() }.calls(depth).asleep()
 }
 
 fn new_task<const S0: u64>(_: usize) -> Sample {
     Task { pc: FORKED, fp: S0, ..Task::new() }.asleep()
-}
-
-/// `start_kernel` is in text that is discarded, and what it was entered from is none.
-fn booted(depth: usize) -> Sample {
-    let mut task = Task::new();
-    task.draft.image.add_text(BOOT, FUNCTION.code, Code::Discarded);
-    task.sp -= 32;
-    task.draft.image.set(task.sp + 16, 0);
-    task.draft.image.set(task.sp + 24, 0x8020_1074);
-    (task.fp, task.linked, task.pc) = (task.sp + 32, true, BOOT + FUNCTION.after_call);
-    task.calls(depth).asleep()
 }
 
 fn generated(depth: usize) -> Sample {
@@ -199,11 +191,11 @@ fn generated(depth: usize) -> Sample {
     task.draft.unreliable_behind(pc, Unreliable::Unwalkable(generated))
 }
 
-/// What handles soft interrupts is called on another stack; `call_on_irq_stack` has its record on the old one.
+/// What handles soft interrupts is called on another stack; `call_on_irq_stack` has its frame on the old one.
 fn on_interrupt_stack(depth: usize) -> Sample {
     let mut task = Task::new().calls(depth);
     task.call(depth);
-    task.sp = task.draft.add_stack(0);
+    task.on_stack(0);
     task.call(depth + 1);
     task.call(depth + 2);
     let cursor = Cursor { pc: task.pc, sp: task.sp, fp: task.fp, exact: false };
@@ -211,9 +203,9 @@ fn on_interrupt_stack(depth: usize) -> Sample {
     task.draft.reliable()
 }
 
-fn interrupted<const MIDDLE: u64>(depth: usize) -> Sample {
+fn interrupted(depth: usize) -> Sample {
     let mut task = Task::new().calls(depth);
-    let middle = MAP.function(depth - 1) + MIDDLE;
+    let middle = MAP.function(depth - 1) + FUNCTION.middle;
     task.interrupt(middle);
     task.call(depth);
     task.call(depth + 1);
@@ -221,38 +213,61 @@ fn interrupted<const MIDDLE: u64>(depth: usize) -> Sample {
     task.draft.unreliable_behind(middle, Unreliable::Exception(middle))
 }
 
-/// Interrupted where the return address is in ra.
-fn at_entry<const OFFSET: u64>(depth: usize) -> Sample {
+/// The handler has gone on to the interrupt stack (`do_irq`), and was interrupted there by an exception.
+fn interrupted_away(depth: usize) -> Sample {
+    let mut task = Task::new().calls(depth);
+    task.interrupt(MAP.function(depth - 1) + FUNCTION.middle);
+    task.call(depth);
+    task.on_stack(0);
+    task.call(depth + 1);
+    let pc = MAP.function(depth + 1) + FUNCTION.middle;
+    task.interrupt(pc);
+    task.call(depth + 2);
+    let cursor = Cursor { pc: task.pc, sp: task.sp, fp: task.fp, exact: false };
+    task.draft.starts(Start::At(cursor), task.pc, None);
+    task.draft.unreliable_behind(pc, Unreliable::Exception(pc))
+}
+
+/// Interrupted where the frame is not made yet, or given up: the return address is in ra, and its caller in no list.
+fn at<const OFFSET: u64>(depth: usize) -> Sample {
     let mut task = Task::new().calls(depth);
     let pc = MAP.function(depth) + OFFSET;
-    // Its caller's frame cannot be found: it is in a register.
     task.interrupt(pc);
     task.call(depth + 1);
     task.switch_out();
-    task.draft.unreliable_behind(pc, Unreliable::CallerInRegister(pc))
+    task.draft.unreliable_behind(pc, Unreliable::Exception(pc))
+}
+
+/// Interrupted in a function that calls none: it has saved s0 alone, where others have ra.
+fn leaf(depth: usize) -> Sample {
+    let mut task = Task::new().calls(depth);
+    task.draft.link(task.sp - 8, task.fp);
+    task.fp = task.sp;
+    task.sp -= 16;
+    let pc = MAP.function(depth) + FUNCTION.middle;
+    task.interrupt(pc);
+    task.call(depth + 1);
+    task.switch_out();
+    task.draft.unreliable_behind(pc, Unreliable::Exception(pc))
 }
 
 fn noreturn(depth: usize) -> Sample {
     Task::new().calls(depth).noreturn(depth)
 }
 
-/// The frame record; no list is reliable that has an exception in it.
+/// The two words below the frame pointer; no list is reliable that has an exception in it.
 fn is_caller(image: &Image, callee: &Cursor, caller: &Frame) -> bool {
-    let (record, word) = (callee.fp.wrapping_sub(16), image.word(callee.fp.wrapping_sub(8)));
-    let (Some(fp), Some(word)) = (image.word(record), word) else { return false };
+    let word = |below: u64| image.word(callee.fp.wrapping_sub(below));
+    let (Some(pc), Some(fp)) = (word(8), word(16)) else { return false };
     let returns = match caller.found {
-        Found::Kept(_) => MAP.is_trampoline(word),
-        Found::Chain => word == caller.cursor.pc,
+        Found::Kept(_) => MAP.is_trampoline(pc),
+        Found::Chain => pc == caller.cursor.pc,
         _ => false,
     };
     returns && caller.cursor.fp == fp && caller.cursor.sp == callee.fp
 }
 
-/// Entry code with nothing above it, or boot code that is gone and has nothing above its frame.
+/// Entry code, below the block at the stack's top: `ret_from_fork` is there with its first instruction as well.
 fn is_last(image: &Image, last: &Cursor) -> bool {
-    match image.code(last.in_function()) {
-        Code::Entry => last.sp == image.bottom,
-        Code::Discarded => last.fp == image.bottom,
-        _ => false,
-    }
+    last.sp == image.bottom && [last.pc, last.pc - 1].iter().any(|pc| image.code(*pc) == Code::Entry)
 }
