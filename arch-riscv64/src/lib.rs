@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! Live-patching facts of riscv64.
+//! Live-patching facts of riscv64: `-fpatchable-function-entry`, compressed instructions, frames that the frame pointer leads through.
 //!
-//! `cargo test -p klp-arch-riscv64` lists what is not stated yet, in the order in which to state it: what, where in these files,
-//! and where the answer is found. `docs/src/porting.md` leads through it.
+//! Pure functions over addresses, bytes and register blocks; docs/src/arch/riscv64.md has the whole of it.
 #![no_std]
 #![forbid(unsafe_code)]
 
