@@ -21,7 +21,7 @@
 
 mod interrupted;
 
-use klp_core::unwind::{Code, Cursor, Machine, Saved, Step, Unreliable, Unwind};
+use klp_core::unwind::{Bounds, Code, Cursor, Machine, Saved, Step, Unreliable, Unwind};
 use klp_core::{Addr, Architecture, FarBranch};
 
 use crate::Arm64;
@@ -106,6 +106,9 @@ fn exception(record: Addr, (fp, lr): (u64, u64), machine: &impl Machine) -> Opti
 }
 
 impl Unwind for Arm64 {
+    /// To kallsyms the label at its call ends it (6.1: `ftrace_common` in `arch/arm64/kernel/entry-ftrace.S`).
+    const FTRACE_TEXT: &'static [Bounds] = &[[c"ftrace_caller", c"ftrace_call"]];
+
     /// The stack pointer's (AAPCS64, "Universal stack constraints"); compilers keep records aligned like it.
     const FRAME_ALIGN: u64 = 16;
 

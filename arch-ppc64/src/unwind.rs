@@ -10,7 +10,7 @@
 //! the chain alone misses a caller where code was interrupted before it made its frame, or behind where it gave it up:
 //! then LR is in a register and the frame at the stack pointer is the caller's. So a walk passes no exception.
 
-use klp_core::unwind::{Code, Cursor, Machine, Saved, Step, Unreliable, Unwind};
+use klp_core::unwind::{Bounds, Code, Cursor, Machine, Saved, Step, Unreliable, Unwind};
 use klp_core::{Addr, FarBranch};
 
 use crate::Ppc64;
@@ -79,6 +79,9 @@ fn exception(sp: Addr, machine: &impl Machine) -> Option<Addr> {
 }
 
 impl Unwind for Ppc64 {
+    /// To kallsyms the labels at their calls end both (`arch/powerpc/kernel/trace/ftrace_entry.S`, in 6.1 `ftrace_mprofile.S`).
+    const FTRACE_TEXT: &'static [Bounds] = &[[c"ftrace_regs_caller", c"ftrace_call"]];
+
     /// "General Stack Frame Requirements": quadword aligned.
     const FRAME_ALIGN: u64 = 16;
 

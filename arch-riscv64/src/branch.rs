@@ -164,7 +164,7 @@ impl FarBranch for Riscv64 {
                 || before.last_chunk().is_some_and(|&code| is_call(decode_4(u32::from_le_bytes(code)))))
     }
 
-    /// Loads the target into t3, as the ABI's own stub does (psABI, "Procedure Linkage Table": `auipc t3`, `ld t3`, `jalr t1, t3`;
+    /// Loads the target into t3, as the ABI's own stub does (psABI, "Program Linkage Table": `auipc t3`, `ld t3`, `jalr t1, t3`;
     /// "Program Linkage Table", t0 to t3 are the linker's), and jumps there: through no link register, which would be predicted as
     /// a return.
     ///

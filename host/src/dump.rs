@@ -21,6 +21,7 @@ mod tasks;
 mod view;
 mod vmcoreinfo;
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -211,25 +212,30 @@ impl Frozen {
         ] {
             code.extend(trampoline(name, keeper).into_iter().flatten());
         }
-        // From ftrace's own trampolines a task goes on where a callback said, which is in the register block only.
-        for name in ["ftrace_caller", "ftrace_regs_caller"] {
-            let start = self.symbols.addr(name);
-            // A label near its end, in most.
-            let labels = facts.ftrace_text.iter().map(|[_, label]| *label);
-            let end = std::iter::once(c"ftrace_regs_caller_end")
-                .chain(labels)
-                .find_map(|label| self.symbols.addr(label.to_str().ok()?).filter(|end| Some(*end) > start));
-            let size = |start| match end {
-                Some(end) => end - start + MAX_TAIL,
-                None => (0..MAX_TRAMPOLINE)
-                    .take_while(|i| self.symbols.function(start + i) == Some((name, *i)))
-                    .count() as u64,
-            };
-            code.extend(start.map(|start| (Range { start, size: size(start) }, Code::Generated)));
-        }
+        let bounds =
+            |first: &CStr, behind: &CStr| between(&self.symbols, first.to_str().ok()?, behind.to_str().ok()?);
+        let size_of = |start: Addr| {
+            let name = self.symbols.function(start).map(|(name, _)| name);
+            (0..MAX_TRAMPOLINE)
+                .take_while(|i| self.symbols.function(start + i).map(|(name, _)| name) == name)
+                .count() as u64
+        };
+        // From ftrace's own trampolines a task goes on where a callback said, which is in the register block only. A label near
+        // their end begins what kallsyms takes for the last of them.
+        let whole = std::iter::once(&[c"ftrace_caller", c"ftrace_regs_caller_end"])
+            .chain(facts.ftrace_text)
+            .find_map(|[first, behind]| bounds(first, behind));
+        let whole = whole.map(|Range { start, size }| Range { start, size: size + size_of(start + size) });
+        let functions = ["ftrace_caller", "ftrace_regs_caller"].map(|name| {
+            let start = self.symbols.addr(name)?;
+            Some(Range { start, size: size_of(start) })
+        });
+        code.extend(
+            whole.into_iter().chain(functions.into_iter().flatten()).map(|range| (range, Code::Generated)),
+        );
         let entry = std::iter::once(&[c"__entry_text_start", c"__entry_text_end"])
             .chain(facts.entry_text)
-            .find_map(|[first, behind]| between(&self.symbols, first.to_str().ok()?, behind.to_str().ok()?));
+            .find_map(|[first, behind]| bounds(first, behind));
         // Where CPUs begin, if it is in front of the kernel's text.
         let head = between(&self.symbols, "_start", "_stext");
         code.extend(entry.into_iter().chain(head).map(|range| (range, Code::Entry)));
@@ -253,9 +259,7 @@ impl Frozen {
     }
 }
 
-/// Bytes of ftrace's last trampoline behind the label near its end, at least.
-const MAX_TAIL: u64 = 64;
-/// More bytes than any return trampoline has.
+/// More bytes than any trampoline has.
 const MAX_TRAMPOLINE: u64 = 4096;
 
 /// Whether an address is in one of these ranges.

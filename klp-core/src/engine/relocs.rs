@@ -217,7 +217,10 @@ impl<P: Platform> Pass<'_, P> {
 
     /// Of several relocations of one place, as the two of a difference are, each begins with what the one before has made of it.
     fn read_pending(&self, place: Addr, code: &mut [u8]) {
-        for Write { at, code: pending } in self.writes.iter() {
+        let ends = |at: Addr, code: &[u8]| at.wrapping_add(code.len() as u64);
+        let end = ends(place, code);
+        let meets = |write: &&Write| write.at < end && place < ends(write.at, write.code.as_bytes());
+        for Write { at, code: pending } in self.writes.iter().filter(meets) {
             for (addr, byte) in (*at..).zip(pending.as_bytes()) {
                 let offset = addr.checked_sub(place).and_then(|offset| usize::try_from(offset).ok());
                 if let Some(held) = offset.and_then(|offset| code.get_mut(offset)) {

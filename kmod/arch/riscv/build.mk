@@ -17,6 +17,6 @@ endif
 klp-arch-direct := shim/direct_plain.o
 
 # Without compressed instructions: then a NOP is as long as a branch, and aligned to its length.
-klp-arch-room = -march=rv64ima_zicsr_zifencei -fpatchable-function-entry=$(klp-patchable) -falign-functions=8
+klp-arch-room = $(patsubst -march=rv64imac%,-march=rv64ima%,$(lastword $(filter -march=%,$(KBUILD_CFLAGS)))) -fpatchable-function-entry=$(klp-patchable) -falign-functions=8
 klp-arch-room-before = $(shell expr 4 \* $(klp-2))
 klp-arch-room-after = $(shell expr 4 \* \( $(klp-1) - $(klp-2) \))

@@ -12,6 +12,11 @@
 #define KLP_TASK_FP(task) ((task)->thread.s[0])
 #define KLP_TASK_BOTTOM(task) ((u64)task_pt_regs(task))
 
+/* Frames are by the frame pointer. Without it no walk is reliable. */
+#ifndef CONFIG_FRAME_POINTER
+#define KLP_NO_UNWIND_INFO
+#endif
+
 /* The operand of a number in inline assembly: gcc for riscv has no modifier `c`. */
 #define KLP_OPERAND "%0"
 

@@ -37,6 +37,7 @@ pub static DESCRIPTION: Description = Description {
     insn_align: 2,
     branches: branches::BRANCHES,
     slot: Slot {
+        // What the psABI gives a linker's stub.
         may_change: &["t1", "t3"],
         landing_pads: &[],
         hold_target: &[],
@@ -169,14 +170,30 @@ fn slot_effect(machine: &mut Machine, insn: &Insn) -> Option<Next> {
             let word = machine.load(indexed(machine, memory)?)?;
             machine.set(to, word);
         }
-        ("jr" | "c.jr", [target]) => return Some(Next::At(machine.get(target))),
-        ("jalr", [.., base, displacement]) if number(displacement).is_some() => {
-            return Some(Next::At(machine.get(base).wrapping_add(number(displacement)?) & !1));
+        ("jr" | "c.jr", [target]) => return Some(Next::At(machine.get(target) & !1)),
+        ("jalr", [link, base, displacement]) if number(displacement).is_some() => {
+            let target = machine.get(base).wrapping_add(number(displacement)?);
+            return Some(jump_and_link(machine, insn, link, target));
         }
-        ("jalr", [.., target]) => return Some(Next::At(indexed(machine, target)? & !1)),
+        ("jalr", [link, target]) => {
+            let target = indexed(machine, target)?;
+            return Some(jump_and_link(machine, insn, link, target));
+        }
+        ("jalr" | "c.jalr", [target]) => {
+            let target = indexed(machine, target)?;
+            return Some(jump_and_link(machine, insn, "ra", target));
+        }
         _ => return None,
     }
     Some(Next::Insn)
+}
+
+/// JALR: links in any register but zero, and sets the target's lowest bit to zero.
+fn jump_and_link(machine: &mut Machine, insn: &Insn, link: &str, target: u64) -> Next {
+    if link != "zero" {
+        machine.set(link, machine.pc.wrapping_add(insn.len as u64));
+    }
+    Next::At(target & !1)
 }
 
 /// What `DISPLACEMENT(BASE)` or `BASE` is.

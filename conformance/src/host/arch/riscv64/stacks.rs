@@ -19,12 +19,14 @@ pub(super) const STACKS: Stacks = Stacks {
         Kind { name: "kernel thread", section: "4.1", draw: thread },
         Kind { name: "new task", section: "4.1", draw: new_task::<0> },
         Kind { name: "new kernel thread", section: "4.1", draw: new_task::<{ MAP.function(15) }> },
+        Kind { name: "the task that booted", section: "4.1", draw: booted },
         Kind { name: "called by generated code", section: "4.2", draw: generated },
         Kind { name: "on the interrupt stack", section: "4.3", draw: on_interrupt_stack },
         Kind { name: "interrupted", section: "4.3", draw: interrupted },
         Kind { name: "interrupted, on the interrupt stack", section: "4.3", draw: interrupted_away },
         Kind { name: "at a first instruction", section: "4.3", draw: at::<0> },
         Kind { name: "at the call of a patch site", section: "4.5", draw: at::<4> },
+        Kind { name: "before the frame pointer is set", section: "4.5", draw: at::<12> },
         Kind { name: "at a return", section: "4.6", draw: at::<RETURN> },
         Kind { name: "in a leaf function", section: "4.6", draw: leaf },
         Kind { name: "behind the last instruction", section: "4.6", draw: noreturn },
@@ -48,6 +50,9 @@ pub(super) const STACKS: Stacks = Stacks {
 };
 
 const MAP: Map = Map { text: 0xffff_ffff_8001_0000, stack: 0xffff_ffc6_0080_0000 };
+
+/// Where text was that is discarded.
+const BOOT: Addr = MAP.text - 0x1_0000;
 
 const FUNCTION: Function = Function { code: &CODE, after_call: 0x20, middle: 0x28 };
 /// From a function's start to its return.
@@ -159,6 +164,15 @@ impl Drawn for Task {
 
 fn asleep(depth: usize) -> Sample {
     Task::new().calls(depth).asleep()
+}
+
+/// `start_kernel` is in text that is discarded, called by head text, which is entry code.
+fn booted(depth: usize) -> Sample {
+    let mut task = Task::new();
+    task.draft.image.add_text(BOOT, FUNCTION.code, Code::Discarded);
+    task.call(0);
+    task.pc = BOOT + FUNCTION.after_call;
+    task.calls(depth).asleep()
 }
 
 fn variable(depth: usize) -> Sample {
