@@ -20,6 +20,7 @@ use klp_core::stated::Stage;
 use klp_host::Facts;
 use klp_host::arch::{Arch, Image, Qemu, Threads};
 use klp_host::kernel::debian::{DEBIAN_6_12, TRIXIE};
+use klp_host::patchable::Room;
 
 /// The entry.
 pub static ARCH: Arch = Arch {
