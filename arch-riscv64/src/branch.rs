@@ -164,13 +164,11 @@ impl FarBranch for Riscv64 {
                 || before.last_chunk().is_some_and(|&code| is_call(decode_4(u32::from_le_bytes(code)))))
     }
 
-    /// Loads the target into t3, as the ABI's own stub does (psABI, "Program Linkage Table": `auipc t3`, `ld t3`, `jalr t1, t3`;
-    /// "Program Linkage Table", t0 to t3 are the linker's), and jumps there: through no link register, which would be predicted as
-    /// a return.
+    /// Loads the target into t3, as the ABI's own stub does (psABI, "Program Linkage Table": `auipc t3`, `ld t3`, `jalr t1, t3`),
+    /// and jumps there: through no link register, which would be predicted as a return.
     ///
     /// The kernel's own module PLT is the same with t0 and t1, and its targets are in another section (`emit_plt_entry` in
-    /// `arch/riscv/include/asm/module.h`). A literal is data, and nothing is decoded of it: what is behind the jump is the
-    /// defined illegal instruction. "Naturally aligned loads and stores are guaranteed to execute atomically" (Unprivileged
+    /// `arch/riscv/include/asm/module.h`). What is behind the jump is the defined illegal instruction. "Naturally aligned loads and stores are guaranteed to execute atomically" (Unprivileged
     /// Architecture, "Load and Store Instructions"), and the literal is aligned to 8 bytes.
     ///
     /// There is no landing pad: stock kernels do not enable Zicfilp (they have no `RISCV_KERNEL_CFI`).

@@ -72,3 +72,29 @@ impl Patchable for Riscv64 {
         Code::new(&NOP.to_le_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use klp_core::patchable::PatchableEntry;
+
+    use super::*;
+
+    #[test]
+    fn nops_of_either_length_are_known_and_those_of_four_bytes_are_room() {
+        let (long, short) = (NOP.to_le_bytes(), [1, 0]);
+        assert_eq!(Riscv64::nop(&long), Some(4));
+        assert_eq!(Riscv64::nop(&short), Some(2));
+        for other in [[0x13, 0x05, 0, 0], [0x93, 0, 0, 0], [0x05, 0, 0, 0]] {
+            assert_eq!(Riscv64::nop(&other), None, "{other:x?}");
+        }
+        assert_eq!(Riscv64::nop(&long[..2]), None, "cut short");
+        let entry = PatchableEntry::of_code::<Riscv64>(&long.repeat(6), &long);
+        assert_eq!(entry, PatchableEntry { before: 24, after: 4, after_offset: 0 });
+        let entry = PatchableEntry::of_code::<Riscv64>(&short.repeat(12), &short.repeat(4));
+        assert_eq!(
+            entry,
+            PatchableEntry { before: 0, after: 8, after_offset: 0 },
+            "with compressed instructions"
+        );
+    }
+}
