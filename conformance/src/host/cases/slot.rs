@@ -159,15 +159,20 @@ fn misaligned<A: Architecture>(d: &'static Description) -> Check {
     }
     let code = make::<A>(BranchKind::Call, at, at)?;
     for off in 1..A::INSN_ALIGN {
-        let literal = match A::ENDIAN {
-            Endian::Little => (at + off).to_le_bytes(),
-            Endian::Big => (at + off).to_be_bytes(),
-        };
-        let mut bytes = code.as_bytes().to_vec();
-        bytes[A::SLOT_LITERAL..A::SLOT_LITERAL + 8].copy_from_slice(&literal);
+        let bytes = with_literal::<A>(&code, at + off);
         ensure_eq!(A::slot_target(at, &bytes), None, "a slot whose literal is {:#x}", at + off);
     }
     Ok(())
+}
+
+/// A slot with another literal.
+fn with_literal<A: Architecture>(slot: &Code, literal: Addr) -> Vec<u8> {
+    let mut bytes = slot.as_bytes().to_vec();
+    bytes[A::SLOT_LITERAL..][..8].copy_from_slice(&match A::ENDIAN {
+        Endian::Little => literal.to_le_bytes(),
+        Endian::Big => literal.to_be_bytes(),
+    });
+    bytes
 }
 
 /// The target is 8 bytes of data at a multiple of 8, and no other byte of the slot depends on it.
@@ -179,12 +184,7 @@ fn literal<A: Architecture>(d: &'static Description) -> Check {
     for_all(2048, &places::<A>(d), |(kind, at, target)| {
         let code = make::<A>(kind, at, target)?;
         let other = make::<A>(kind, at, d.text[1])?;
-        let mut updated = other.as_bytes().to_vec();
-        let bytes = match A::ENDIAN {
-            Endian::Little => target.to_le_bytes(),
-            Endian::Big => target.to_be_bytes(),
-        };
-        updated[A::SLOT_LITERAL..][..8].copy_from_slice(&bytes);
+        let updated = with_literal::<A>(&other, target);
         ensure_eq!(updated, code.as_bytes(), "the slot at {at:#x} to {:#x}, moved to {target:#x}", d.text[1]);
         Ok(())
     })
